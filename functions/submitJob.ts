@@ -1,0 +1,150 @@
+/** POST /api/jobs: accepts a job, durably, or says why not. */
+import type { Body } from "../lib/contract.ts";
+import type { Deps } from "../lib/context.ts";
+import { found, waitForEnd } from "../lib/findJob.ts";
+import type { Job } from "../lib/job.ts";
+import { toJobId } from "../lib/jobId.ts";
+import { check, operation, Reply } from "../lib/operation.ts";
+import { Problem } from "../lib/problem.ts";
+import { retryPolicy, taskPayload } from "../lib/runJob.ts";
+import type { NewJob, TenantStore } from "../lib/storage/storage.ts";
+import type { Task } from "../lib/task.ts";
+import { jobText } from "../lib/wire.ts";
+
+export const submitJob = operation("submitJob", async ({ body, query, headers, store, deps, signal, traceId, traceParent }) => {
+	const nowMs = deps.clock.now();
+	const { name, task, taskInPayload } = findTask(body, deps);
+	const payload = body.payload ?? {};
+	if (task.input !== undefined)
+		check(task.input, taskPayload(payload, taskInPayload), "invalid_payload", "/payload", `The schema of ${name}: GET /api/tasks.`);
+	const idempotencyKey = oneKey(headers.get("idempotency-key"), body.idempotency_key ?? undefined);
+	const runAt = dueTime(body, nowMs);
+
+	const job: NewJob = {
+		task: name,
+		payload: JSON.stringify(payload),
+		taskInPayload,
+		maxRetries: body.max_retries ?? retryPolicy(task).maxRetries,
+		tail: deps.random.tail(),
+		traceId,
+		...(runAt === undefined ? {} : { runAt }),
+		...(body.priority ? { priority: body.priority } : {}),
+		...(body.start_by ? { startBy: Date.parse(body.start_by) } : {}),
+		...(body.timeout_ms ? { timeoutMs: body.timeout_ms } : {}),
+		...(body.key ? { key: body.key } : {}),
+		...(body.tags ? { tags: [...new Set(body.tags)] } : {}),
+		...(traceParent === undefined ? {} : { traceParent }),
+		...(idempotencyKey === undefined
+			? {}
+			: { idempotency: { key: idempotencyKey, fingerprint: await fingerprintOf(body), expiresAt: nowMs + deps.config.idempotencyMs } }),
+	};
+	const answer = await store.insertJob(job, nowMs);
+	switch (answer.status) {
+		case "created":
+			deps.wake.ring();
+			return reply(toStored(job, answer.id, answer.createdAt, store.tenant), {}, query.wait_ms, store, deps, signal);
+		case "replayed":
+			return reply(found(await store.getJobById(answer.id)), { "idempotency-replayed": "true" }, query.wait_ms, store, deps, signal);
+		case "key_conflict":
+			throw new Problem("idempotency_key_reused", `The key ${idempotencyKey} came with another request before. Send the same request again, or use a new key.`);
+		case "backlog_full":
+			throw new Problem("tenant_backlog_full", `${store.tenant} has as many jobs waiting as it may have. Submit again when some have run, or raise its backlog limit.`, {
+				headers: { "retry-after": "10" },
+				members: { limit: "backlog" },
+			});
+	}
+});
+
+/** The task is named beside the payload, or in it: the older form, in which the name is no part of what the task sees. */
+function findTask(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): { name: string; task: Task; taskInPayload: boolean } {
+	const inPayload = (body.payload as { task?: unknown } | null | undefined)?.task;
+	const taskInPayload = typeof body.task !== "string" && typeof inPayload === "string";
+	const name = body.task ?? (taskInPayload ? (inPayload as string) : undefined);
+	const known = Object.keys(tasks);
+	if (name === undefined)
+		throw new Problem("task_required", `Name the task: {"task": "${known[0] ?? "echo"}", "payload": …}. Known: ${known.join(", ")}.`, {
+			errors: [{ pointer: "/task", code: "required", detail: "name the task here or in payload.task" }],
+			members: { known_tasks: known },
+		});
+	const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined;
+	if (task === undefined)
+		throw new Problem("unknown_task", `There is no task ${JSON.stringify(name.slice(0, 100))} here. Known: ${known.join(", ")}.`, {
+			errors: [{ pointer: taskInPayload ? "/payload/task" : "/task", code: "unknown_task", detail: "is not known here" }],
+			members: { known_tasks: known },
+		});
+	return { name, task, taskInPayload };
+}
+
+function dueTime({ run_at, delay_ms }: Body<"submitJob">, nowMs: number): number | undefined {
+	if (typeof run_at === "string" && typeof delay_ms === "number")
+		throw new Problem("run_at_and_delay_ms", "run_at and delay_ms both say when to run: send one of them.", {
+			errors: [{ pointer: "/delay_ms", code: "conflict", detail: "stands beside run_at" }],
+		});
+	if (typeof run_at === "string") return Date.parse(run_at);
+	return typeof delay_ms === "number" && delay_ms > 0 ? nowMs + delay_ms : undefined;
+}
+
+/** The header of draft-ietf-httpapi-idempotency-key-header-07 (a quoted string; bare is taken too), or the body's field. */
+function oneKey(header: string | null, field: string | undefined): string | undefined {
+	if (header === null) return field;
+	const key = /^"(?:[^"\\]|\\["\\])*"$/.test(header) ? header.slice(1, -1).replaceAll(/\\(.)/g, "$1") : header;
+	if (key.length === 0 || key.length > 255) throw new Problem("header_invalid", "Idempotency-Key takes 1 to 255 characters.");
+	if (field !== undefined && field !== key)
+		throw new Problem("idempotency_keys_differ", "The header Idempotency-Key and idempotency_key in the body differ: send one of them.");
+	return key;
+}
+
+/** Two requests are the same when their bodies say the same, whatever the order of their fields. */
+async function fingerprintOf({ idempotency_key: _, ...body }: Body<"submitJob">): Promise<string> {
+	const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null && value !== undefined));
+	const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(inOrder(given))));
+	return [...new Uint8Array(digest).subarray(0, 16)].map(byte => byte.toString(16).padStart(2, "0")).join("");
+}
+function inOrder(value: unknown): unknown {
+	if (Array.isArray(value)) return value.map(inOrder);
+	if (value === null || typeof value !== "object") return value;
+	return Object.entries(value)
+		.sort(([a], [b]) => (a < b ? -1 : 1))
+		.map(([name, item]) => [name, inOrder(item)]);
+}
+
+/** The job as it was stored a moment ago, without asking for it again. */
+const toStored = (job: NewJob, id: number, createdAt: number, tenant: string): Job => ({
+	id,
+	tail: job.tail,
+	tenant,
+	task: job.task,
+	state: job.runAt !== undefined && job.runAt > createdAt ? "delayed" : "ready",
+	reason: null,
+	priority: job.priority ?? 0,
+	seq: 1,
+	createdAt,
+	runAt: Math.max(job.runAt ?? createdAt, createdAt),
+	startBy: job.startBy ?? null,
+	startedAt: null,
+	completedAt: null,
+	expiresAt: null,
+	failures: 0,
+	losses: 0,
+	claims: 0,
+	maxRetries: job.maxRetries,
+	timeoutMs: job.timeoutMs ?? null,
+	leaseUntil: null,
+	cancelRequestedAt: null,
+	taskInPayload: job.taskInPayload ?? false,
+	worker: null,
+	key: job.key ?? null,
+	traceId: job.traceId,
+	traceParent: job.traceParent ?? null,
+	parentId: null,
+	tags: job.tags ?? [],
+	progress: null,
+	error: null,
+	result: null,
+	payload: job.payload,
+});
+
+async function reply(job: Job, headers: Record<string, string>, waitMs: number | undefined, store: TenantStore, deps: Pick<Deps, "clock" | "ended">, signal: AbortSignal) {
+	const now = waitMs === undefined ? job : await waitForEnd(job, waitMs, store, deps, signal);
+	return new Reply(jobText(now), { location: `/api/jobs/${toJobId(job)}`, ...headers });
+}

@@ -1,0 +1,120 @@
+/** Everything a function may touch. Roots make one; tests make one with a clock and random numbers of their own. */
+import type { Clock, Random } from "./clock.ts";
+import type { Config } from "./config.ts";
+import type { Log } from "./log.ts";
+import type { Storage } from "./storage/storage.ts";
+import type { TaskRegistry } from "./task.ts";
+
+export interface Deps {
+	readonly storage: Storage;
+	readonly clock: Clock;
+	readonly random: Random;
+	readonly log: Log;
+	readonly config: Config;
+	/** The tasks this process runs; a root may exchange them when their files change. */
+	readonly tasks: TaskRegistry;
+	/** Name of this process in leases and histories. */
+	readonly worker: string;
+	/** Rung when something may have become due, or a slot free. */
+	readonly wake: Bell;
+	/** Says which jobs have just ended here. */
+	readonly ended: Announcements;
+	readonly slots: Slots;
+	/** The jobs this process runs at the moment, by their number. */
+	readonly running: Map<number, RunningJob>;
+	readonly ticks: TickStatus;
+	/** Told how each attempt ended, for whoever watches. */
+	readonly onOutcome?: (outcome: AttemptOutcome) => void;
+}
+
+/** An attempt as the one who runs it sees it from outside. */
+export interface RunningJob {
+	/** Asks the task to stop; the slot stays taken until it has, or the grace period is over. */
+	cancel(): void;
+}
+
+export interface AttemptOutcome {
+	readonly id: string;
+	readonly tenant_id: string;
+	readonly task: string;
+	readonly attempt: number;
+	readonly max_attempts: number;
+	readonly outcome: Outcome;
+	readonly waited_ms: number;
+	readonly ran_ms: number;
+	readonly trace_id: string;
+	readonly error?: string;
+	readonly again_in_ms?: number;
+}
+export const OUTCOMES = ["done", "retry", "failed", "dead_letter", "cancelled", "snoozed", "released", "lost"] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+
+export interface TickStatus {
+	lastTickAt: number | null;
+	nextWakeAt: number | null;
+}
+
+/** A bell that stays rung until somebody has heard it. */
+export class Bell {
+	#rung = false;
+	#listeners: (() => void)[] = [];
+	ring(): void {
+		this.#rung = true;
+		const listeners = this.#listeners;
+		this.#listeners = [];
+		for (const listener of listeners) listener();
+	}
+	/** Whether it rang since the last time it was heard; hearing stills it. */
+	heard(): boolean {
+		const rung = this.#rung;
+		this.#rung = false;
+		return rung;
+	}
+	/** Calls back with the next ring. Answers how to stop listening. */
+	listen(callback: () => void): () => void {
+		this.#listeners.push(callback);
+		return () => {
+			this.#listeners = this.#listeners.filter(listener => listener !== callback);
+		};
+	}
+}
+
+/** Lets a request wait for one job's end without asking the store again and again. */
+export class Announcements {
+	readonly #waiting = new Map<number, Set<() => void>>();
+	announce(id: number): void {
+		for (const callback of this.#waiting.get(id) ?? []) callback();
+	}
+	/** Answers how to stop listening. */
+	listen(id: number, callback: () => void): () => void {
+		const callbacks = this.#waiting.get(id) ?? new Set();
+		this.#waiting.set(id, callbacks.add(callback));
+		return () => {
+			callbacks.delete(callback);
+			if (callbacks.size === 0) this.#waiting.delete(id);
+		};
+	}
+}
+
+/** How many jobs this process may run at once, and does. */
+export class Slots {
+	readonly size: number;
+	busy = 0;
+	readonly #bell: Bell;
+	/** @param bell rung when there is a free slot again after there was none */
+	constructor(size: number, bell: Bell) {
+		this.size = size;
+		this.#bell = bell;
+	}
+	/** Takes at most `most` of the free slots; answers how many. */
+	take(most: number): number {
+		const taken = Math.max(0, Math.min(most, this.size - this.busy));
+		this.busy += taken;
+		return taken;
+	}
+	give(count: number): void {
+		const wasFull = this.busy >= this.size;
+		this.busy -= count;
+		if (wasFull && this.busy < this.size) this.#bell.ring();
+	}
+}

@@ -1,0 +1,125 @@
+/** A job, the states it can be in, and the one table of moves between them. */
+
+/** Stored states, in the order of their numbers in `jobs.state`: what waits, what runs, what has ended. */
+export const STATES = ["blocked", "delayed", "ready", "running", "done", "failed", "dead", "cancelled"] as const;
+export type State = (typeof STATES)[number];
+
+/** The status of a job as the API names it. */
+export const STATUSES = ["pending", "running", "done", "failed", "dead_letter", "cancelled"] as const;
+export type Status = (typeof STATUSES)[number];
+
+const STATUS_OF: Record<State, Status> = {
+	delayed: "pending",
+	ready: "pending",
+	blocked: "pending",
+	running: "running",
+	done: "done",
+	failed: "failed",
+	dead: "dead_letter",
+	cancelled: "cancelled",
+};
+
+export const statusOf = (state: State): Status => STATUS_OF[state];
+export const statesOf = (status: Status): State[] => STATES.filter(state => STATUS_OF[state] === status);
+export const isEnded = (state: State): boolean => state === "done" || state === "failed" || state === "dead" || state === "cancelled";
+
+/** Why a job ended as it did; null where the status says it all. */
+export type Reason = "not_retryable" | "retries_exhausted" | "lease_lost" | "requested" | "expired";
+
+/**
+ * Every move a job can make. The README's state diagram is drawn from this table and held to it by a test; the storage conformance
+ * suite makes each move once.
+ */
+export const TRANSITIONS = [
+	{ from: "new", event: "submit", to: "ready" },
+	{ from: "new", event: "submit, run_at in the future", to: "delayed" },
+	{ from: "new", event: "submit, its key is busy", to: "blocked" },
+	{ from: "blocked", event: "the key is free", to: "ready" },
+	{ from: "blocked", event: "the key is free, not due", to: "delayed" },
+	{ from: "delayed", event: "due", to: "ready" },
+	{ from: "ready", event: "claim", to: "running" },
+	{ from: "running", event: "done", to: "done" },
+	{ from: "running", event: "error, retries left", to: "delayed" },
+	{ from: "running", event: "error, retries spent", to: "dead" },
+	{ from: "running", event: "not retryable", to: "failed" },
+	{ from: "running", event: "snooze", to: "delayed" },
+	{ from: "running", event: "release", to: "ready" },
+	{ from: "running", event: "lease lost, 1st or 2nd in a row", to: "ready" },
+	{ from: "running", event: "lease lost, 3rd in a row", to: "dead" },
+	{ from: "running", event: "cancel acknowledged", to: "cancelled" },
+	{ from: "ready", event: "cancel, or start deadline passed", to: "cancelled" },
+	{ from: "delayed", event: "cancel, or start deadline passed", to: "cancelled" },
+	{ from: "blocked", event: "cancel, or start deadline passed", to: "cancelled" },
+	{ from: "failed", event: "retry", to: "ready" },
+	{ from: "dead", event: "retry", to: "ready" },
+	{ from: "cancelled", event: "retry", to: "ready" },
+] as const satisfies readonly { from: State | "new"; event: string; to: State }[];
+
+/** Leases that may be lost in a row before a job is a dead letter; the job counts as lost for good with this one. */
+export const LOSSES_MAX = 3;
+
+/** A job as the store holds it. Instants are epoch milliseconds; `payload`, `result`, `error` and `progress` are JSON text. */
+export interface Job {
+	readonly id: number;
+	readonly tail: number;
+	readonly tenant: string;
+	readonly task: string;
+	readonly state: State;
+	readonly reason: Reason | null;
+	readonly priority: number;
+	readonly seq: number;
+	readonly createdAt: number;
+	readonly runAt: number;
+	readonly startBy: number | null;
+	readonly startedAt: number | null;
+	readonly completedAt: number | null;
+	readonly expiresAt: number | null;
+	readonly failures: number;
+	readonly losses: number;
+	readonly claims: number;
+	readonly maxRetries: number;
+	readonly timeoutMs: number | null;
+	readonly leaseUntil: number | null;
+	readonly cancelRequestedAt: number | null;
+	readonly taskInPayload: boolean;
+	readonly worker: string | null;
+	readonly key: string | null;
+	readonly traceId: string;
+	readonly traceParent: string | null;
+	readonly parentId: number | null;
+	readonly tags: readonly string[];
+	readonly progress: string | null;
+	readonly error: string | null;
+	readonly result: string | null;
+	readonly payload: string;
+}
+
+/** What identifies a job inside the store: its number, and the random tail that makes its public id impossible to guess. */
+export interface JobRef {
+	readonly id: number;
+	readonly tail: number;
+}
+
+/** One entry of a job's history. `seq` counts from 1 without gaps. */
+export interface JobEvent {
+	readonly seq: number;
+	readonly at: number;
+	readonly kind: EventKind;
+	readonly data: Readonly<Record<string, unknown>>;
+}
+
+export const EVENT_KINDS = [
+	"submitted",
+	"claimed",
+	"done",
+	"failed",
+	"dead_letter",
+	"cancelled",
+	"retry",
+	"snoozed",
+	"released",
+	"lost",
+	"cancel_requested",
+	"retried",
+] as const;
+export type EventKind = (typeof EVENT_KINDS)[number];

@@ -1,0 +1,249 @@
+/**
+ * The frame round each function: who is asking, what is asked, run, answer, and every error as a problem document. A function made with
+ * {@link operation} is `(Request, deps) → Response` and can be called alone, without a router or a server.
+ */
+import type * as z from "zod";
+import { type Answer, type Body, type OperationName, type OperationRow, operations, type Query, TENANT_NAME } from "./contract.ts";
+import type { Deps } from "./context.ts";
+import { messageOf } from "./log.ts";
+import { type FieldError, Problem, type ProblemCode, problemResponse } from "./problem.ts";
+import { type JobReader, type OperatorStore, StorageUnavailable, type TenantStore, type WorkerStore } from "./storage/storage.ts";
+
+export type ApiFunction = (request: Request, deps: Deps) => Promise<Response>;
+
+type Row<N extends OperationName> = (typeof operations)[N];
+/** The facet of storage that an operation's scope allows. */
+type Store<N extends OperationName> = Row<N> extends { tenants: "one" }
+	? TenantStore
+	: Row<N> extends { scope: "tenant" }
+		? JobReader
+		: Row<N> extends { scope: "worker" }
+			? WorkerStore
+			: Row<N> extends { scope: "operator" }
+				? OperatorStore
+				: undefined;
+
+export interface Call<N extends OperationName> {
+	readonly store: Store<N>;
+	readonly deps: Omit<Deps, "storage">;
+	readonly query: Query<N>;
+	readonly body: Body<N>;
+	/** Values of the path's parameters. */
+	readonly params: Readonly<Record<string, string>>;
+	readonly headers: Headers;
+	/** Aborted when the caller has gone away. */
+	readonly signal: AbortSignal;
+	readonly traceId: string;
+	/** The caller's `traceparent`, if it sent one that can be read. */
+	readonly traceParent: string | undefined;
+}
+
+/** An answer as JSON text, for what is stored as JSON; or with headers or another status than the contract's. */
+export class Reply {
+	readonly body: string | null;
+	readonly headers: Readonly<Record<string, string>>;
+	readonly status: number | undefined;
+	constructor(body: string | null, headers: Readonly<Record<string, string>> = {}, status?: number) {
+		this.body = body;
+		this.headers = headers;
+		this.status = status;
+	}
+}
+
+export const VERSION = "0.1.0";
+
+/** Makes a function of the contract. `run` answers the success body, or throws a {@link Problem}. */
+export function operation<N extends OperationName>(name: N, run: (call: Call<N>) => Promise<Answer<N> | Reply> | Answer<N> | Reply): ApiFunction {
+	const row: OperationRow = operations[name];
+	const readParams = pathReader(row.path);
+	return async (request, deps) => {
+		const { path, search } = splitUrl(request.url);
+		const trace = readTrace(request.headers.get("traceparent"));
+		const traceId = trace?.traceId ?? deps.random.traceId();
+		try {
+			const { storage, ...rest } = deps;
+			const call = {
+				store: storeFor(row, request, deps),
+				deps: rest,
+				query: readQuery(row, search),
+				params: readParams(path),
+				body: row.body === undefined ? undefined : await readBody(row.body, request, deps.config.payloadBytesMax),
+				headers: request.headers,
+				signal: request.signal,
+				traceId,
+				traceParent: trace?.text,
+			};
+			const answer = await run(call as unknown as Call<N>);
+			const reply = answer instanceof Reply ? answer : new Reply(JSON.stringify(answer));
+			return new Response(reply.body, {
+				status: reply.status ?? row.status,
+				headers: { "content-type": "application/json", "tickq-version": VERSION, "trace-id": traceId, ...reply.headers },
+			});
+		} catch (error) {
+			return problemResponse(toProblem(error, name, traceId, deps), path, traceId);
+		}
+	};
+}
+
+/** The caller's mistake is answered as it is; a store that is away as 503; anything else is ours: logged, and 500. */
+function toProblem(error: unknown, name: string, traceId: string, deps: Deps): Problem {
+	if (error instanceof Problem) return error;
+	if (error instanceof StorageUnavailable) {
+		deps.log.warn("the store cannot be used", { operation: name, trace_id: traceId, error: messageOf(error) });
+		return new Problem("storage_unavailable", "The store cannot be used right now; nothing was changed. Try again in a moment.", {
+			headers: { "retry-after": "1" },
+		});
+	}
+	deps.log.error("an operation failed", { operation: name, trace_id: traceId, error: messageOf(error), stack: (error as Error)?.stack });
+	return new Problem("internal_error", `This is a mistake in tickq, not in the request. Its log has the cause under trace ${traceId}.`);
+}
+
+function splitUrl(url: string): { path: string; search: string } {
+	const start = url.indexOf("/", url.indexOf("://") + 3);
+	const rest = start === -1 ? "/" : url.slice(start);
+	const hash = rest.indexOf("#");
+	const bare = hash === -1 ? rest : rest.slice(0, hash);
+	const mark = bare.indexOf("?");
+	return mark === -1 ? { path: bare, search: "" } : { path: bare.slice(0, mark), search: bare.slice(mark + 1) };
+}
+
+/** `/api/jobs/{id}/cancel` → the value of `id` in a path of that form. */
+function pathReader(pattern: string): (path: string) => Record<string, string> {
+	const names = pattern.split("/").map(part => (part.startsWith("{") ? part.slice(1, -1) : null));
+	if (names.every(name => name === null)) return () => ({});
+	return path => {
+		const parts = path.split("/");
+		const values: Record<string, string> = {};
+		names.forEach((name, i) => {
+			if (name !== null) values[name] = safeDecode(parts[i] ?? "");
+		});
+		return values;
+	};
+}
+function safeDecode(text: string): string {
+	try {
+		return decodeURIComponent(text);
+	} catch {
+		return text;
+	}
+}
+
+function storeFor(row: OperationRow, request: Request, deps: Deps) {
+	if (row.scope === "worker") return deps.storage.worker;
+	if (row.scope === "operator") return deps.storage.operator;
+	if (row.scope === "public") return undefined;
+	const name = request.headers.get("x-tenant-id");
+	if (name === null || name === "") {
+		if (row.tenants === "all by default") return deps.storage.operator;
+		throw new Problem("tenant_required", "Say whose job it is with the header X-Tenant-ID, for example -H 'X-Tenant-ID: acme'.");
+	}
+	if (name === "*" && row.tenants !== "one") return deps.storage.operator;
+	if (!TENANT_NAME.test(name))
+		throw new Problem(
+			"tenant_invalid",
+			name === "*"
+				? "This operation is for one tenant: name it in X-Tenant-ID."
+				: "X-Tenant-ID takes 1 to 100 letters, digits and . _ : @ - and starts with a letter, a digit or _.",
+		);
+	return deps.storage.tenant(name);
+}
+
+function readQuery(row: OperationRow, search: string): Record<string, unknown> {
+	if (search === "") return {};
+	const given: Record<string, string> = Object.create(null);
+	for (const [name, value] of new URLSearchParams(search)) {
+		if (name in given) throw new Problem("query_invalid", `?${name} is given twice.`);
+		given[name] = value;
+	}
+	const known = Object.keys(row.query?.shape ?? {});
+	const unknown = Object.keys(given).find(name => !known.includes(name));
+	if (unknown === "dry_run") throw new Problem("dry_run_unsupported", "This operation has no dry run; nothing was done.");
+	if (unknown !== undefined)
+		throw new Problem("query_invalid", `?${unknown} is not known here. Known: ${known.join(", ") || "none"}.`, {
+			errors: [{ pointer: `?${unknown}`, code: "unrecognized_key", detail: "is not known here" }],
+		});
+	const parsed = row.query?.safeParse({ ...given });
+	if (parsed === undefined || parsed.success) return parsed?.data ?? {};
+	const errors = fieldErrors(parsed.error, "?");
+	throw new Problem("query_invalid", `${errors[0]?.pointer ?? "The query"} ${errors[0]?.detail ?? "does not fit"}.`, { errors });
+}
+
+async function readBody(schema: z.ZodType, request: Request, bytesMax: number): Promise<unknown> {
+	const type = request.headers.get("content-type");
+	const text = await readText(request, bytesMax);
+	if (text === "" && type === null) return check(schema, {}, "body_invalid");
+	if (type === null || !/^application\/(?:json|[\w.+-]+\+json)\s*(?:;|$)/i.test(type))
+		throw new Problem("media_type_unsupported", "Send JSON and say so: -H 'Content-Type: application/json'.", { headers: { "accept-post": "application/json" } });
+	let body: unknown;
+	try {
+		body = JSON.parse(text);
+	} catch (error) {
+		throw new Problem("json_invalid", text === "" ? "The body is empty; send a JSON object." : `The body cannot be read as JSON: ${messageOf(error)}.`);
+	}
+	return check(schema, body, "body_invalid");
+}
+
+/** The body as text, refused as soon as it is known to be larger than allowed. */
+async function readText(request: Request, bytesMax: number): Promise<string> {
+	const tooLarge = () =>
+		new Problem("payload_too_large", `The body may have ${bytesMax} bytes. Store larger data elsewhere and submit where it is.`, {
+			members: { limit_bytes: bytesMax },
+		});
+	const length = request.headers.get("content-length");
+	if (length !== null) {
+		if (Number(length) > bytesMax) throw tooLarge();
+		return request.text();
+	}
+	if (request.body === null) return "";
+	const reader = request.body.getReader();
+	const decoder = new TextDecoder();
+	let text = "";
+	for (let bytes = 0; ; ) {
+		const { done, value } = await reader.read();
+		if (done) return text + decoder.decode();
+		bytes += value.byteLength;
+		if (bytes > bytesMax) {
+			await reader.cancel();
+			throw tooLarge();
+		}
+		text += decoder.decode(value, { stream: true });
+	}
+}
+
+/** Holds a value to a schema; what does not fit is a problem that points at each place. */
+export function check<T extends z.ZodType>(schema: T, value: unknown, code: ProblemCode, under = "", hint = ""): z.output<T> {
+	const parsed = schema.safeParse(value);
+	if (parsed.success) return parsed.data;
+	const errors = fieldErrors(parsed.error, `${under}/`);
+	const [first] = errors;
+	const where = first === undefined || first.pointer === "" ? "The body" : first.pointer.slice(1).replaceAll("/", ".");
+	const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
+	throw new Problem(code, `${where} ${first?.detail ?? "does not fit"}${more}.${hint === "" ? "" : ` ${hint}`}`, { errors });
+}
+
+function fieldErrors(error: z.ZodError, prefix: string): FieldError[] {
+	return error.issues.slice(0, 50).flatMap(issue => {
+		const path = issue.path.map(part => String(part).replaceAll("~", "~0").replaceAll("/", "~1"));
+		const base = prefix === "?" ? "?" : prefix;
+		if (issue.code === "unrecognized_keys")
+			return issue.keys.map(key => ({
+				pointer: base + [...path, key.replaceAll("~", "~0").replaceAll("/", "~1")].join("/"),
+				code: "unrecognized_key",
+				detail: "is not known here",
+			}));
+		const pointer = path.length === 0 ? base.slice(0, -1) : base + path.join("/");
+		return [{ pointer, code: issue.code ?? "invalid", detail: lowerFirst(issue.message) }];
+	});
+}
+const lowerFirst = (message: string): string => {
+	const text = message.replace(/^Invalid input: /, "must fit: ").replace(/^Invalid /, "is no valid ").replace(/^Too (small|big): expected \w+ to (?:be|have) /, "must be ");
+	return text.charAt(0).toLowerCase() + text.slice(1);
+};
+
+/** W3C Trace Context: version 00, with ids that are not all zero. Anything else is as if nothing had been sent. */
+function readTrace(header: string | null): { text: string; traceId: string } | null {
+	if (header === null) return null;
+	const match = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/.exec(header.trim());
+	if (match === null || /^0+$/.test(match[1]!) || /^0+$/.test(match[2]!)) return null;
+	return { text: header.trim(), traceId: match[1]! };
+}

@@ -1,0 +1,26 @@
+/** When a failed attempt is repeated. Pure: the random number is an argument. */
+import { RetryAfter, type RetryPolicy } from "./task.ts";
+
+/** 4 attempts, up to 2 s, 6 s and 18 s apart. */
+export const RETRY_DEFAULT: RetryPolicy = { maxRetries: 3, baseMs: 2000, factor: 3, maxMs: 5 * 60_000 };
+
+/**
+ * Exponential backoff with full jitter: a random wait between 0 and min(maxMs, baseMs × factor^(failures−1)), so that jobs that failed
+ * together do not come back together.
+ *
+ * @param failures attempts that failed so far, the one that just ended included
+ * @param random 0 ≤ random < 1
+ */
+export function backoffMs(policy: RetryPolicy, failures: number, random: number): number {
+	return Math.round(random * Math.min(policy.maxMs, policy.baseMs * policy.factor ** (failures - 1)));
+}
+
+/** How long a {@link RetryAfter} asks to wait, in milliseconds; null when it does not say, or says nothing that can be read. */
+export function retryAfterMs({ after }: RetryAfter, nowMs: number): number | null {
+	if (after === null) return null;
+	if (typeof after === "number") return Number.isFinite(after) ? Math.max(0, after) : null;
+	if (after instanceof Date) return Number.isNaN(after.getTime()) ? null : Math.max(0, after.getTime() - nowMs);
+	if (/^\s*\d+\s*$/.test(after)) return Number(after) * 1000;
+	const at = Date.parse(after);
+	return Number.isNaN(at) ? null : Math.max(0, at - nowMs);
+}

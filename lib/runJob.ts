@@ -1,0 +1,179 @@
+/** Runs one attempt of one job, under its deadline. Answers how it ended, from a closed set, and never throws. */
+import type { Config } from "./config.ts";
+import type { Deps } from "./context.ts";
+import { attemptOf } from "./history.ts";
+import type { Job } from "./job.ts";
+import { toJobId } from "./jobId.ts";
+import { messageOf } from "./log.ts";
+import { backoffMs, RETRY_DEFAULT, retryAfterMs } from "./retry.ts";
+import type { Claimed, Ending, FollowUp } from "./storage/storage.ts";
+import { Failed, type FollowUpOptions, RetryAfter, type RetryPolicy, Snooze, type Task, type TaskContext, type TaskRegistry } from "./task.ts";
+
+/** Why an attempt was told to stop. */
+export type StopReason = "timeout" | "cancelled" | "stopping" | "lease_lost";
+
+class Stopped extends Error {
+	override readonly name = "Stopped";
+	readonly why: StopReason;
+	constructor(why: StopReason, message: string) {
+		super(message);
+		this.why = why;
+	}
+}
+
+export interface Attempt {
+	/** How it ended; null when the lease is lost and nobody wants to know. */
+	readonly ending: Promise<Ending | null>;
+	/** Aborts the task's signal. One that does not end by itself is left alone after the grace period, and the attempt ends as the reason says. */
+	stop(why: StopReason): void;
+	/** What the task last said of its progress, if that has not been asked for yet: JSON. */
+	takeProgress(): string | undefined;
+}
+
+type Needs = Pick<Deps, "clock" | "random" | "log" | "config" | "tasks">;
+
+export const retryPolicy = (task: Task): RetryPolicy => ({ ...RETRY_DEFAULT, ...task.retry });
+export const timeoutOf = (job: Pick<Job, "timeoutMs">, task: Task, config: Config): number =>
+	Math.min(job.timeoutMs ?? task.timeoutMs ?? config.timeoutMs, config.timeoutMsMax);
+
+/** Starts the attempt; the task's own code runs before this returns, up to its first await. */
+export function startAttempt(job: Claimed, needs: Needs): Attempt {
+	const { clock, config, tasks } = needs;
+	const task = tasks[job.task];
+	const lease = { id: job.id, token: job.token };
+	const controller = new AbortController();
+	const followUps: FollowUp[] = [];
+	let progress: string | undefined;
+	let giveUp: (why: Stopped) => void = () => {};
+
+	if (task === undefined || (job.startBy !== null && job.startBy <= clock.now()))
+		return {
+			ending: Promise.resolve(task === undefined ? { ...lease, outcome: "release" } : { ...lease, outcome: "expired" }),
+			stop: () => {},
+			takeProgress: () => undefined,
+		};
+
+	const stop = (why: StopReason): void => {
+		if (controller.signal.aborted) return;
+		const reason = new Stopped(why, why === "timeout" ? `timed out after ${timeoutMs} ms` : `told to stop: ${why}`);
+		controller.abort(reason);
+		// A task that goes on has had its time; the others get a grace period to end in good order.
+		if (why === "cancelled") graceTimer = clock.after(config.graceMs, () => giveUp(reason));
+		else giveUp(reason);
+	};
+	const timeoutMs = timeoutOf(job, task, config);
+	let graceTimer: () => void = () => {};
+	const deadline = clock.after(timeoutMs, () => stop("timeout"));
+	const context: TaskContext = {
+		signal: controller.signal,
+		attempt: attemptOf(job),
+		maxAttempts: job.maxRetries + 1,
+		jobId: toJobId(job),
+		tenant: job.tenant,
+		traceId: job.traceId,
+		idempotencyKey: toJobId(job),
+		log: needs.log.with({ job_id: toJobId(job), tenant_id: job.tenant, task: job.task, attempt: attemptOf(job), trace_id: job.traceId }),
+		progress(percent, message) {
+			progress = JSON.stringify({ percent: Math.min(100, Math.max(0, Number(percent) || 0)), ...(message === undefined ? {} : { message: String(message).slice(0, 500) }) });
+		},
+		submit(name, payload, options) {
+			followUps.push(toFollowUp(job, name, payload, options, tasks, needs));
+		},
+	};
+
+	const run = async (): Promise<Ending> => {
+		const result = toJson(await task.run(readPayload(job, task), context));
+		if (result.length > config.resultBytesMax)
+			throw new Failed(`the result has ${result.length} bytes, above the limit of ${config.resultBytesMax}: store it elsewhere and return where it is`);
+		return { ...lease, outcome: "done", result, ...(followUps.length === 0 ? {} : { followUps }) };
+	};
+	const stopped = new Promise<never>((_, reject) => {
+		giveUp = reject;
+	});
+	const ending = Promise.race([run(), stopped])
+		.catch(error => endingOf(error, controller.signal, job, task, needs))
+		.finally(() => {
+			deadline();
+			graceTimer();
+		});
+	return {
+		ending,
+		stop,
+		takeProgress() {
+			const taken = progress;
+			progress = undefined;
+			return taken;
+		},
+	};
+}
+
+/** The payload as the task sees it: without the task's name where the seed's form put it there, and as its schema makes it. */
+function readPayload(job: Claimed, task: Task): unknown {
+	const payload = taskPayload(JSON.parse(job.payload), job.taskInPayload);
+	if (task.input === undefined) return payload;
+	const parsed = task.input.safeParse(payload);
+	if (parsed.success) return parsed.data;
+	const issue = parsed.error.issues[0];
+	throw new Failed(`the payload no longer fits the task's schema: ${issue?.path.join(".")} ${issue?.message}`);
+}
+
+/** Takes `task` out of a payload that named it. */
+export function taskPayload(payload: unknown, taskInPayload: boolean): unknown {
+	if (!taskInPayload) return payload;
+	const { task: _, ...rest } = payload as Record<string, unknown>;
+	return rest;
+}
+
+function toJson(result: unknown): string {
+	let text: string | undefined;
+	try {
+		text = JSON.stringify(result);
+	} catch (error) {
+		throw new Failed(`the result cannot be stored as JSON: ${messageOf(error)}`);
+	}
+	return text ?? "null";
+}
+
+function endingOf(thrown: unknown, signal: AbortSignal, job: Claimed, task: Task, { clock, random }: Needs): Ending | null {
+	const lease = { id: job.id, token: job.token };
+	const why = signal.aborted ? (signal.reason as Stopped).why : null;
+	if (why === "lease_lost") return null;
+	if (why === "cancelled") return { ...lease, outcome: "cancelled" };
+	if (why === "stopping") return { ...lease, outcome: "release" };
+	const error = errorText(why === "timeout" ? signal.reason : thrown, attemptOf(job));
+	if (thrown instanceof Failed) return { ...lease, outcome: "failed", error };
+	if (thrown instanceof Snooze) return { ...lease, outcome: "snooze", delayMs: Number.isFinite(thrown.ms) ? Math.max(0, thrown.ms) : 0 };
+	const asked = thrown instanceof RetryAfter ? retryAfterMs(thrown, clock.now()) : null;
+	return { ...lease, outcome: "retry", error, delayMs: asked ?? backoffMs(retryPolicy(task), job.failures + 1, random.fraction()) };
+}
+
+/** What is kept of an error: enough to find its cause, and never more than a few kilobytes. */
+function errorText(thrown: unknown, attempt: number): string {
+	const stack = thrown instanceof Error && !(thrown instanceof Stopped) ? thrown.stack : undefined;
+	return JSON.stringify({
+		message: messageOf(thrown).slice(0, 2000),
+		attempt,
+		...(thrown instanceof Error ? { name: thrown.name } : {}),
+		...(stack === undefined ? {} : { stack: stack.split("\n").slice(0, 12).join("\n").slice(0, 4000) }),
+	});
+}
+
+/** A follow-up is held to the same rules as a submit, at the place where it is asked for: a mistake there is a failed attempt. */
+function toFollowUp(job: Claimed, name: string, payload: unknown, options: FollowUpOptions = {}, tasks: TaskRegistry, { clock, random }: Needs): FollowUp {
+	const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined;
+	if (task === undefined) throw new Error(`submit: there is no task ${name}`);
+	const parsed = task.input?.safeParse(payload);
+	if (parsed?.success === false) throw new Error(`submit: the payload does not fit the task ${name}: ${parsed.error.issues[0]?.message}`);
+	return {
+		tenant: job.tenant,
+		task: name,
+		payload: JSON.stringify(payload) ?? "null",
+		maxRetries: options.maxRetries ?? retryPolicy(task).maxRetries,
+		priority: options.priority ?? 0,
+		...(options.delayMs === undefined ? {} : { runAt: clock.now() + options.delayMs }),
+		...(options.key === undefined ? {} : { key: options.key }),
+		...(options.tags === undefined ? {} : { tags: options.tags }),
+		tail: random.tail(),
+		traceId: job.traceId,
+	};
+}

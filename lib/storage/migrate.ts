@@ -1,0 +1,41 @@
+/** Bringing a database to the schema of this code, one numbered file after the other. */
+
+export interface Migration {
+	readonly number: number;
+	readonly name: string;
+	readonly sql: string;
+}
+
+/** What a migration needs of a database: any number of statements in one transaction, and the schema it has (0: none). */
+export interface MigrationTarget {
+	schema(): number;
+	apply(migration: Migration): void;
+}
+
+/** The database was made by newer code; this one must not touch it. */
+export class SchemaTooNew extends Error {
+	override readonly name = "SchemaTooNew";
+}
+
+/** `0001_first.sql` → {number: 1, name: "first"}. */
+export function toMigration(fileName: string, sql: string): Migration {
+	const match = /^(\d{4})_(\w+)\.sql$/.exec(fileName);
+	if (match === null) throw new Error(`${fileName} is not named like 0001_first.sql`);
+	return { number: Number(match[1]), name: match[2]!, sql };
+}
+
+/** Applies what is missing, in order, each in a transaction of its own. Answers what was applied. */
+export function migrate(target: MigrationTarget, migrations: readonly Migration[]): Migration[] {
+	const ordered = [...migrations].sort((a, b) => a.number - b.number);
+	ordered.forEach((migration, i) => {
+		if (migration.number !== i + 1) throw new Error(`migration ${i + 1} is missing: found ${migration.number}_${migration.name}`);
+	});
+	const has = target.schema();
+	if (has > ordered.length)
+		throw new SchemaTooNew(
+			`the database has schema ${has}, this version of tickq knows ${ordered.length}: start the newer version, or restore a backup`,
+		);
+	const missing = ordered.filter(migration => migration.number > has);
+	for (const migration of missing) target.apply(migration);
+	return missing;
+}

@@ -1,0 +1,67 @@
+/** What a person does to one job: cancel it, or put it back in line. `?1` is a JSON list of ids, so that many cost one batch. */
+import type { StorageDefaults } from "../storage.ts";
+import type { Statement } from "./driver.ts";
+import { countMoves, ordOf, S } from "./moves.ts";
+
+const WAITING = `id IN (SELECT value FROM json_each(?1)) AND state < ${S.running}`;
+const COUNT_CANCELLED = countMoves(`SELECT lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due FROM jobs WHERE ${WAITING}`, [
+	"delayed",
+	"ready",
+	"blocked",
+	"cancelled",
+]);
+const CANCEL = `
+UPDATE jobs SET state = ${S.cancelled}, seq = seq + 1, reason = 'requested', completed_at = ?2,
+  expires_at = ?2 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) WHERE ${WAITING} RETURNING id`;
+
+const RUNNING = `id IN (SELECT value FROM json_each(?1)) AND state = ${S.running} AND cancel_requested_at IS NULL`;
+const KEEP_REQUEST = `INSERT INTO job_events (job_id, seq, at, kind) SELECT id, seq + 1, ?2, 'cancel_requested' FROM jobs WHERE ${RUNNING}`;
+const REQUEST = `UPDATE jobs SET cancel_requested_at = ?2, seq = seq + 1 WHERE ${RUNNING} RETURNING id`;
+
+/** A waiting job ends, a running one is asked to. The rows of all statements together are the ids that changed. */
+export const cancelStatements = (ids: readonly number[], defaults: StorageDefaults, nowMs: number): Statement[] => {
+	const json = JSON.stringify(ids);
+	return [
+		{ sql: COUNT_CANCELLED, params: [json] },
+		{ sql: CANCEL, params: [json, nowMs, defaults.keepDoneMs] },
+		{ sql: KEEP_REQUEST, params: [json, nowMs] },
+		{ sql: REQUEST, params: [json, nowMs] },
+	];
+};
+
+const ENDED = `j.id IN (SELECT value FROM json_each(?1)) AND j.state > ${S.done}`;
+/** Without a key: ready. With one: it takes the key if nobody has it and no other of this call comes before it, else it waits. */
+const RETRIED = `
+SELECT j.id, j.lane_id, j.state AS was, NULL AS due, CASE WHEN j.queue_key IS NULL THEN ${S.ready}
+  WHEN row_number() OVER (PARTITION BY j.tenant_id, coalesce(j.queue_key, j.id) ORDER BY j.id) = 1 AND NOT EXISTS (
+    SELECT 1 FROM jobs h WHERE h.tenant_id = j.tenant_id AND h.queue_key = j.queue_key AND h.state > ${S.blocked} AND h.state <= ${S.running})
+  THEN ${S.ready} ELSE ${S.blocked} END AS becomes
+FROM jobs j WHERE ${ENDED}`;
+const COUNT_RETRIED = countMoves(RETRIED, ["ready", "blocked", "failed", "dead", "cancelled"]);
+
+/** What the row is about to forget: its last claim, unless the history has that event already, and its end; then the retry itself. */
+const KEEP_LAST_CLAIM = `
+INSERT OR IGNORE INTO job_events (job_id, seq, at, kind, data)
+SELECT j.id, j.seq - 1 - (j.cancel_requested_at IS NOT NULL), j.started_at, 'claimed',
+  json_object('worker', j.worker, 'attempt', max(1, j.failures + (j.state NOT IN (${S.failed}, ${S.dead}) OR j.reason = 'lease_lost')))
+FROM jobs j WHERE ${ENDED} AND j.started_at IS NOT NULL AND j.seq - 1 - (j.cancel_requested_at IS NOT NULL) > 1`;
+const KEEP_END = `
+INSERT INTO job_events (job_id, seq, at, kind, data)
+SELECT j.id, j.seq, j.completed_at, CASE j.state WHEN ${S.failed} THEN 'failed' WHEN ${S.dead} THEN 'dead_letter' ELSE 'cancelled' END,
+  json_object('reason', j.reason, 'error', json(j.error)) FROM jobs j WHERE ${ENDED}
+UNION ALL SELECT j.id, j.seq + 1, ?2, 'retried', NULL FROM jobs j WHERE ${ENDED}`;
+const RETRY = `
+UPDATE jobs SET state = x.becomes, seq = seq + 1, failures = 0, losses = 0, run_at = ?2, ord = ${ordOf("?2", "priority", "jobs.id")},
+  start_by = NULL, completed_at = NULL, expires_at = NULL, token = NULL, cancel_requested_at = NULL, reason = NULL, error = NULL, progress = NULL
+FROM (${RETRIED}) x WHERE jobs.id = x.id RETURNING jobs.id`;
+
+/** The rows of the last statement are the ids that changed. */
+export const retryStatements = (ids: readonly number[], nowMs: number): Statement[] => {
+	const json = JSON.stringify(ids);
+	return [
+		{ sql: COUNT_RETRIED, params: [json] },
+		{ sql: KEEP_LAST_CLAIM, params: [json] },
+		{ sql: KEEP_END, params: [json, nowMs] },
+		{ sql: RETRY, params: [json, nowMs] },
+	];
+};

@@ -1,0 +1,31 @@
+/** What the SQLite dialect needs from a database: the only thing that differs between better-sqlite3 and D1. */
+
+export type Param = string | number | null;
+// biome-ignore lint/suspicious/noExplicitAny: rows are typed where they are read.
+export type Row = Record<string, any>;
+
+export interface Statement {
+	readonly sql: string;
+	/** `?1` … `?n` of the text, in order. */
+	readonly params: readonly Param[];
+	/**
+	 * A cheap read that finds no row when the statement would change nothing. A driver with a transaction of its own may look first and
+	 * skip the statement; one that sends the batch as a whole runs it.
+	 */
+	readonly onlyIf?: { readonly sql: string; readonly params: readonly Param[] };
+}
+
+export interface SqlDriver {
+	/**
+	 * All or nothing, in order, serialised against other writers; answers the rows of each statement. Given a function, the statements
+	 * are asked for when their turn comes, so that a verb can gather what arrives until then.
+	 */
+	batch(statements: readonly Statement[] | (() => readonly Statement[])): Promise<Row[][]>;
+	/** Runs a batch and takes it back: the rows are real, nothing is written. */
+	rehearse(statements: readonly Statement[]): Promise<Row[][]>;
+	/** One read outside a write transaction. */
+	all(statement: Statement): Promise<Row[]>;
+	/** Statements sent since the start. */
+	count(): number;
+	close(): Promise<void>;
+}

@@ -1,0 +1,235 @@
+/** Reading: one job, lists, counts, history, and when something is next due. */
+import type { EventKind, Job, JobEvent, State } from "../../job.ts";
+import { STATES, statesOf } from "../../job.ts";
+import type { Held, ListQuery, NextDue, QueueCounts } from "../storage.ts";
+import type { Param, Row, Statement } from "./driver.ts";
+import { S } from "./moves.ts";
+
+export function toJob(row: Row, tenant: string, task: string): Job {
+	return {
+		id: row.id,
+		tail: row.tail,
+		tenant,
+		task,
+		state: STATES[row.state as number] as State,
+		reason: row.reason,
+		priority: row.priority,
+		seq: row.seq,
+		createdAt: row.created_at,
+		runAt: row.run_at,
+		startBy: row.start_by,
+		startedAt: row.started_at,
+		completedAt: row.completed_at,
+		expiresAt: row.expires_at,
+		failures: row.failures,
+		losses: row.losses,
+		claims: row.claims,
+		maxRetries: row.max_retries,
+		timeoutMs: row.timeout_ms,
+		leaseUntil: row.lease_until,
+		cancelRequestedAt: row.cancel_requested_at,
+		taskInPayload: row.task_in_payload === 1,
+		worker: row.worker,
+		key: row.queue_key,
+		traceId: row.trace_id,
+		traceParent: row.trace_parent,
+		parentId: row.parent_id,
+		tags: row.tags === null ? [] : JSON.parse(row.tags),
+		progress: row.progress,
+		error: row.error,
+		result: row.result,
+		payload: row.payload,
+	};
+}
+
+/** Everything of a job but `ord`, which exceeds what a JavaScript number holds. */
+export const JOB_COLUMNS = `id, tail, tenant_id, lane_id, state, reason, priority, seq, created_at, run_at, start_by, started_at, completed_at, expires_at,
+  failures, losses, claims, max_retries, timeout_ms, lease_until, cancel_requested_at, task_in_payload, worker, queue_key, trace_id,
+  trace_parent, parent_id, tags, progress, error, result, payload`;
+
+export const jobStatement = (id: number): Statement => ({ sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id = ?1`, params: [id] });
+
+const numbers = (states: readonly State[]): number[] => states.map(state => S[state]);
+
+/** Named as the partial indexes are: the planner takes an index only where its very condition stands. */
+const ENDED_INDEX = `state > ${S.running}`;
+const TROUBLE_INDEX = `state > ${S.done}`;
+
+/** Rows that one page of a sparse filter reads at most before it comes back short, with a cursor to go on. */
+export const LIST_ROWS_MAX = 5000;
+
+/**
+ * A page of one tenant's jobs, newest first: the newest of each of its lanes (or of the one task's), put in order. Everything, and each
+ * way to have ended, has an index; running jobs are few; of those that wait, all are put in order while they are few, and else the
+ * newest jobs are looked through, a bounded number a page.
+ */
+export function tenantListStatement(
+	tenantId: number,
+	taskId: number | null,
+	states: readonly State[] | null,
+	fewWait: boolean,
+	query: ListQuery,
+): Statement {
+	const lanes =
+		taskId === null
+			? "SELECT lane_id FROM lanes WHERE lane_id >= ?1 << 16 AND lane_id < (?1 + 1) << 16"
+			: `SELECT ?1 << 16 | ${taskId} AS lane_id`;
+	const newest = (where: string, most = "?3 + 0") =>
+		`SELECT j.id FROM (${lanes}) l CROSS JOIN jobs j ON j.id IN (SELECT id FROM jobs WHERE lane_id = l.lane_id AND ${where} AND id < +?2 ORDER BY id DESC LIMIT ${most})`;
+	const parts: string[] = [];
+	if (states === null) parts.push(newest("true"));
+	else
+		for (const state of states) {
+			const is = `state = ${S[state]}`;
+			if (S[state] > S.running) parts.push(newest(`${ENDED_INDEX} AND ${is}`));
+			else if (state === "running") parts.push(`SELECT id FROM jobs WHERE ${is} AND id < +?2 AND lane_id IN (${lanes})`);
+			else if (state === "blocked")
+				parts.push(`SELECT id FROM jobs WHERE queue_key IS NOT NULL AND ${is} AND tenant_id = ?1 AND id < +?2 AND lane_id IN (${lanes})`);
+			else if (fewWait) parts.push(`SELECT id FROM jobs WHERE ${is} AND id < +?2 AND lane_id IN (${lanes})`);
+			else parts.push(`SELECT n.id FROM (${newest("true", String(LIST_ROWS_MAX))}) n CROSS JOIN jobs w ON w.id = n.id WHERE w.${is}`);
+		}
+	return {
+		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT id FROM (${parts.join(" UNION ALL ")}) ORDER BY id DESC LIMIT ?3 + 0) ORDER BY id DESC`,
+		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER, query.limit + 1],
+	};
+}
+
+/** A page of jobs with a tag: the tag's own index, newest first; other filters are looked up per job, a bounded number. */
+export function tagListStatement(tenantId: number, taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
+	return {
+		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT j.id FROM (
+  SELECT job_id FROM job_tags WHERE tenant_id = ?1 AND tag = ?4 AND job_id < +?2 ORDER BY job_id DESC LIMIT ${LIST_ROWS_MAX}) g
+  CROSS JOIN jobs j ON j.id = g.job_id WHERE ${filter(taskId, states)} ORDER BY j.id DESC LIMIT ?3 + 0) ORDER BY id DESC`,
+		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER, query.limit + 1, query.tag ?? ""],
+	};
+}
+
+/** A page over all tenants, by the jobs' own order; a bounded number of rows is looked at. */
+export function queueListStatement(taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
+	const trouble = states?.every(state => S[state] > S.done) ?? false;
+	const running = states?.every(state => state === "running") ?? false;
+	const before = query.before ?? Number.MAX_SAFE_INTEGER;
+	const tag = query.tag === undefined ? "" : " AND EXISTS (SELECT 1 FROM json_each(j.tags) g WHERE g.value = ?3)";
+	const params: Param[] = [before, query.limit + 1, ...(query.tag === undefined ? [] : [query.tag])];
+	const from = trouble
+		? numbers(states ?? [])
+				.map(
+					state =>
+						`SELECT * FROM (SELECT id FROM jobs WHERE ${TROUBLE_INDEX} AND state = ${state} AND id < +?1 ORDER BY id DESC LIMIT ${LIST_ROWS_MAX})`,
+				)
+				.join(" UNION ALL ")
+		: running
+			? `SELECT id FROM jobs WHERE state = ${S.running} AND id < +?1`
+			: `SELECT id FROM jobs WHERE id < +?1 ORDER BY id DESC LIMIT ${LIST_ROWS_MAX}`;
+	return {
+		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT j.id FROM (${from}) n CROSS JOIN jobs j ON j.id = n.id
+  WHERE ${filter(taskId, states)}${tag} ORDER BY j.id DESC LIMIT ?2 + 0) ORDER BY id DESC`,
+		params,
+	};
+}
+
+function filter(taskId: number | null, states: readonly State[] | null): string {
+	const parts: string[] = [];
+	if (states !== null) parts.push(`j.state IN (${numbers(states).join(", ")})`);
+	if (taskId !== null) parts.push(`j.lane_id & 65535 = ${taskId}`);
+	return parts.length === 0 ? "true" : parts.join(" AND ");
+}
+
+/** Where a bounded page that found too little stopped looking: the id to go on before, or null at the end. */
+export function scanEndStatement(tenantId: number | null, query: ListQuery): Statement {
+	const before = query.before ?? Number.MAX_SAFE_INTEGER;
+	return tenantId === null
+		? { sql: `SELECT id FROM jobs WHERE id < +?1 ORDER BY id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`, params: [before] }
+		: {
+				sql: `SELECT job_id AS id FROM job_tags WHERE tenant_id = ?1 AND tag = ?2 AND job_id < +?3 ORDER BY job_id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`,
+				params: [tenantId, query.tag ?? "", before],
+			};
+}
+
+/** The same for the waiting jobs of one tenant, where each lane is looked through: the newest of the places where a lane's look ended. */
+export function laneScanEndStatement(tenantId: number, taskId: number | null, query: ListQuery): Statement {
+	return {
+		sql: `SELECT max(id) AS id FROM (SELECT (SELECT id FROM jobs WHERE lane_id = l.lane_id AND id < +?2 ORDER BY id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}) AS id
+  FROM lanes l WHERE ${taskId === null ? "l.lane_id >= ?1 << 16 AND l.lane_id < (?1 + 1) << 16" : `l.lane_id = ?1 << 16 | ${taskId}`})`,
+		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER],
+	};
+}
+
+export const statesOfQuery = (query: ListQuery): State[] | null => query.statuses?.flatMap(statesOf) ?? null;
+
+export const eventsStatement = (jobId: number): Statement => ({
+	sql: "SELECT seq, at, kind, data FROM job_events WHERE job_id = ?1 ORDER BY seq",
+	params: [jobId],
+});
+export const toEvent = (row: Row): JobEvent => ({
+	seq: row.seq,
+	at: row.at,
+	kind: row.kind as EventKind,
+	data: row.data === null ? {} : JSON.parse(row.data),
+});
+
+export const queueCountsStatement: Statement = { sql: "SELECT * FROM queue", params: [] };
+export const tenantCountsStatement = (tenantId: number): Statement => ({
+	sql: `SELECT t.*, q.version, t.waiting + t.running + t.done + t.failed + t.dead + t.cancelled AS submitted,
+  t.done + t.failed + t.dead + t.cancelled AS finished, t.waiting + t.running > 0 AS active_tenants
+FROM tenants t CROSS JOIN queue q WHERE t.tenant_id = ?1`,
+	params: [tenantId],
+});
+export const toCounts = (row: Row): QueueCounts => ({
+	version: row.version,
+	submitted: row.submitted,
+	finished: row.finished,
+	activeTenants: row.active_tenants,
+	ready: row.ready,
+	delayed: row.delayed,
+	blocked: row.blocked,
+	running: row.running,
+	done: row.done,
+	failed: row.failed,
+	dead: row.dead,
+	cancelled: row.cancelled,
+});
+
+export const leaseHoldersStatement: Statement = { sql: `SELECT DISTINCT worker FROM jobs WHERE state = ${S.running}`, params: [] };
+
+/** How long jobs past their retention may stay when nothing else happens: a sleeping queue is not woken for each of them. */
+const PRUNE_LATENESS_MS = 60 * 60_000;
+
+const NEXT_DUE = `
+SELECT EXISTS (SELECT 1 FROM json_each(?1) e CROSS JOIN tasks k ON k.task_id = e.value
+    WHERE k.paused = 0 AND (k.concurrency IS NULL OR k.running < k.concurrency)
+    AND EXISTS (SELECT 1 FROM lanes WHERE task_id = k.task_id AND ready > 0 AND held = 0)) AS ready,
+  (SELECT next_due FROM lanes WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) AS delayed,
+  (SELECT lease_until FROM jobs WHERE state = ${S.running} ORDER BY lease_until LIMIT 1) AS lease,
+  (SELECT start_by FROM jobs WHERE start_by IS NOT NULL AND state < ${S.running} ORDER BY start_by LIMIT 1) AS start_by,
+  (SELECT expires_at FROM jobs WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) + ${PRUNE_LATENESS_MS} AS prune`;
+
+export const nextDueStatement = (taskIds: readonly number[]): Statement => ({ sql: NEXT_DUE, params: [JSON.stringify(taskIds)] });
+
+export function toNextDue(row: Row, nowMs: number): NextDue {
+	const isDue = (at: number | null): boolean => at !== null && at <= nowMs;
+	let at: number | null = null;
+	let reason: NextDue["reason"] = "nothing";
+	for (const candidate of ["delayed", "lease", "start_by", "prune"] as const) {
+		const when = row[candidate] as number | null;
+		if (when !== null && (at === null || when < at)) {
+			at = when;
+			reason = candidate;
+		}
+	}
+	const sweeps = { leases: isDue(row.lease), starts: isDue(row.start_by), old: isDue(row.prune === null ? null : row.prune - PRUNE_LATENESS_MS) };
+	return row.ready === 1 ? { at: nowMs, reason: "ready", ...sweeps } : { at, reason, ...sweeps };
+}
+
+/** Jobs that are ready or due and yet not taken, by the same bits that the claim goes by. Cost: the tenants and lanes that are held. */
+export const HELD = `
+SELECT 'tenant_paused' AS code, sum(ready) AS jobs, count(*) AS tenants FROM tenants WHERE ready > 0 AND held & 2
+UNION ALL SELECT 'tenant_concurrency', sum(ready), count(*) FROM tenants WHERE ready > 0 AND held & 1 AND NOT held & 2
+UNION ALL SELECT 'task_concurrency', sum(ready), count(DISTINCT lane_id >> 16) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
+  WHERE l.ready > 0 AND NOT l.held & 1 AND k.paused = 0 AND (l.held & 2 OR k.running >= k.concurrency)
+UNION ALL SELECT 'task_paused', sum(ready), count(DISTINCT lane_id >> 16) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
+  WHERE l.ready > 0 AND k.paused = 1
+UNION ALL SELECT 'key_busy', sum(blocked), count(*) FROM tenants WHERE blocked > 0
+UNION ALL SELECT 'delayed', sum(delayed), count(*) FROM tenants WHERE delayed > 0`;
+export const toHeld = (rows: readonly Row[]): Held[] =>
+	rows.filter(row => row.tenants > 0).map(row => ({ code: row.code, jobs: row.jobs, tenants: row.tenants }));

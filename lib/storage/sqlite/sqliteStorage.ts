@@ -1,0 +1,482 @@
+/** The storage verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
+import { historyOf } from "../../history.ts";
+import { type Job, type JobEvent, type JobRef, STATES, type State } from "../../job.ts";
+import {
+	type Changed,
+	type Claimed,
+	type ClaimRequest,
+	type Ending,
+	type JobPage,
+	type LeaseExtension,
+	type Limits,
+	type ListQuery,
+	type Moved,
+	type NewJob,
+	type OperatorStore,
+	type Rehearsal,
+	type QueueCounts,
+	type Storage,
+	type StorageDefaults,
+	StorageUnavailable,
+	type SubmitAnswer,
+	type TenantStore,
+	type WorkerStore,
+} from "../storage.ts";
+import { cancelStatements, retryStatements } from "./change.ts";
+import { claimStatements } from "./claim.ts";
+import type { Row, SqlDriver, Statement } from "./driver.ts";
+import { extendStatement, finishStatements } from "./finish.ts";
+import * as read from "./read.ts";
+import { type SubmitRow, submitStatements } from "./submit.ts";
+import { cancelLateStatements, expireLeasesStatements, forfeitStatement, pruneStatements } from "./sweep.ts";
+import { CHECKS } from "./verify.ts";
+
+/** The schema this code speaks; the migrations write it into `meta`. */
+export const SCHEMA = 1;
+
+/** Rows that share one submit at most, so that a statement stays short. */
+const SUBMIT_ROWS_MAX = 500;
+/** Lanes remembered at most; beyond, they are looked up anew. */
+const LANES_MAX = 100_000;
+
+const toMoved = (row: Row): Moved => ({
+	id: row.id,
+	tail: row.tail,
+	state: STATES[row.state as number] as State,
+	reason: row.reason,
+});
+
+interface Submitting {
+	readonly row: SubmitRow;
+	readonly nowMs: number;
+	readonly resolve: (answer: SubmitAnswer) => void;
+	readonly reject: (error: unknown) => void;
+}
+
+class SqliteStorage implements Storage {
+	readonly driver: SqlDriver;
+	readonly defaults: StorageDefaults;
+	/** Names never change their number, so they are remembered for the life of the process. */
+	readonly tenantIds = new Map<string, number>();
+	readonly tenantNames = new Map<number, string>();
+	readonly taskIds = new Map<string, number>();
+	readonly taskNames = new Map<number, string>();
+	readonly lanes = new Set<number>();
+	#submitting: Submitting[] = [];
+	readonly worker: WorkerStore;
+	readonly operator: OperatorStore;
+
+	constructor(driver: SqlDriver, defaults: StorageDefaults) {
+		this.driver = driver;
+		this.defaults = defaults;
+		this.worker = new SqliteWorkerStore(this);
+		this.operator = new SqliteOperatorStore(this);
+	}
+
+	tenant(name: string): TenantStore {
+		return new SqliteTenantStore(this, name);
+	}
+	close(): Promise<void> {
+		return this.driver.close();
+	}
+
+	async one(statement: Statement): Promise<Row | undefined> {
+		return (await this.driver.all(statement))[0];
+	}
+
+	/** The number of a tenant, or undefined when it has never submitted anything. */
+	async tenantId(name: string): Promise<number | undefined> {
+		return (
+			this.tenantIds.get(name) ??
+			this.#learnTenant(await this.one({ sql: "SELECT tenant_id, name FROM tenants WHERE name = ?1", params: [name] }))
+		);
+	}
+	async tenantName(id: number): Promise<string> {
+		if (!this.tenantNames.has(id))
+			this.#learnTenant(await this.one({ sql: "SELECT tenant_id, name FROM tenants WHERE tenant_id = ?1", params: [id] }));
+		return this.tenantNames.get(id) ?? "";
+	}
+	#learnTenant(row: Row | undefined): number | undefined {
+		if (row === undefined) return undefined;
+		if (this.tenantIds.size >= LANES_MAX) {
+			this.tenantIds.clear();
+			this.tenantNames.clear();
+		}
+		this.tenantIds.set(row.name, row.tenant_id);
+		this.tenantNames.set(row.tenant_id, row.name);
+		return row.tenant_id;
+	}
+
+	async taskId(name: string): Promise<number | undefined> {
+		if (!this.taskIds.has(name)) await this.learnTasks();
+		return this.taskIds.get(name);
+	}
+	async taskName(id: number): Promise<string> {
+		if (!this.taskNames.has(id)) await this.learnTasks();
+		return this.taskNames.get(id) ?? "";
+	}
+	async learnTasks(): Promise<void> {
+		for (const row of await this.driver.all({ sql: "SELECT task_id, name FROM tasks", params: [] })) {
+			this.taskIds.set(row.name, row.task_id);
+			this.taskNames.set(row.task_id, row.name);
+		}
+	}
+
+	/** The lane of a tenant and task; both are written down the first time. */
+	async laneId(tenant: string, task: string): Promise<number> {
+		const known = this.knownLane(tenant, task);
+		if (known !== undefined) return known;
+		await this.driver.batch([
+			{
+				sql: "INSERT INTO tenants (name, concurrency, backlog) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+				params: [tenant, this.defaults.concurrency, this.defaults.backlog],
+			},
+			{ sql: "INSERT INTO tasks (name) VALUES (?1) ON CONFLICT DO NOTHING", params: [task] },
+			{
+				sql: `INSERT INTO lanes (lane_id, task_id) SELECT t.tenant_id << 16 | k.task_id, k.task_id FROM tenants t CROSS JOIN tasks k
+WHERE t.name = ?1 AND k.name = ?2 ON CONFLICT DO NOTHING`,
+				params: [tenant, task],
+			},
+		]);
+		const tenantId = await this.tenantId(tenant);
+		const taskId = await this.taskId(task);
+		if (tenantId === undefined || taskId === undefined) throw new Error(`the lane of ${tenant} and ${task} was not stored`);
+		const lane = tenantId * 65536 + taskId;
+		if (this.lanes.size >= LANES_MAX) this.lanes.clear();
+		this.lanes.add(lane);
+		return lane;
+	}
+	/** The lane when it is known to exist: the common case costs no turn of the event loop. */
+	knownLane(tenant: string, task: string): number | undefined {
+		const tenantId = this.tenantIds.get(tenant);
+		const taskId = this.taskIds.get(task);
+		if (tenantId === undefined || taskId === undefined) return undefined;
+		const lane = tenantId * 65536 + taskId;
+		return this.lanes.has(lane) ? lane : undefined;
+	}
+
+	async toJobs(rows: readonly Row[]): Promise<Job[]> {
+		const jobs: Job[] = [];
+		for (const row of rows) {
+			const tenant = this.tenantNames.get(row.tenant_id) ?? (await this.tenantName(row.tenant_id));
+			const task = this.taskNames.get(row.lane_id % 65536) ?? (await this.taskName(row.lane_id % 65536));
+			jobs.push(read.toJob(row, tenant, task));
+		}
+		return jobs;
+	}
+
+	async getJob(id: number): Promise<Job | null> {
+		return (await this.toJobs(await this.driver.all(read.jobStatement(id))))[0] ?? null;
+	}
+	async history(job: Job): Promise<JobEvent[]> {
+		return historyOf(job, (await this.driver.all(read.eventsStatement(job.id))).map(read.toEvent));
+	}
+
+	/** Submits that arrive in one turn share one batch. */
+	submit(row: SubmitRow, nowMs: number): Promise<SubmitAnswer> {
+		return new Promise((resolve, reject) => {
+			this.#submitting.push({ row, nowMs, resolve, reject });
+			if (this.#submitting.length === 1) void this.#submitAll();
+		});
+	}
+	async #submitAll(): Promise<void> {
+		let taken: Submitting[] = [];
+		let shape = { inserted: 0, keys: null as number | null };
+		let createdAt = 0;
+		try {
+			const rows = await this.driver.batch(() => {
+				taken = this.#submitting.splice(0, SUBMIT_ROWS_MAX);
+				if (this.#submitting.length > 0) void this.#submitAll();
+				createdAt = Math.max(...taken.map(item => item.nowMs));
+				const rows = taken.map(item => item.row);
+				const built = submitStatements(rows, createdAt);
+				shape = built;
+				return built.statements;
+			});
+			const created = new Map<number, number>(rows[shape.inserted]!.map(row => [row.i, row.id]));
+			const keys = new Map<number, Row>((shape.keys === null ? [] : rows[shape.keys]!).map(row => [row.i, row]));
+			taken.forEach((item, i) => {
+				const id = created.get(i);
+				const key = keys.get(i);
+				if (id !== undefined) item.resolve({ status: "created", id, createdAt });
+				else if (key !== undefined) item.resolve({ status: key.same === 1 ? "replayed" : "key_conflict", id: key.id });
+				else item.resolve({ status: "backlog_full" });
+			});
+		} catch (error) {
+			for (const item of taken) item.reject(error);
+		}
+	}
+
+	/** A page from a statement that asks for one row more than the page holds. */
+	async page(statement: Statement, query: ListQuery, scanEnd: Statement | null): Promise<JobPage> {
+		const jobs = await this.toJobs(await this.driver.all(statement));
+		if (jobs.length > query.limit) {
+			jobs.length = query.limit;
+			return { jobs, next: jobs.at(-1)?.id ?? null };
+		}
+		return { jobs, next: scanEnd === null ? null : ((await this.one(scanEnd))?.id ?? null) };
+	}
+}
+
+class SqliteTenantStore implements TenantStore {
+	readonly tenant: string;
+	readonly #store: SqliteStorage;
+	constructor(store: SqliteStorage, tenant: string) {
+		this.#store = store;
+		this.tenant = tenant;
+	}
+
+	async insertJob(job: NewJob, nowMs: number): Promise<SubmitAnswer> {
+		const laneId = this.#store.knownLane(this.tenant, job.task) ?? (await this.#store.laneId(this.tenant, job.task));
+		return this.#store.submit({ laneId, job }, nowMs);
+	}
+
+	async getJobById(id: number): Promise<Job | null> {
+		const job = await this.#store.getJob(id);
+		return job !== null && job.tenant === this.tenant ? job : null;
+	}
+	async getJob(ref: JobRef): Promise<Job | null> {
+		const job = await this.getJobById(ref.id);
+		return job !== null && job.tail === ref.tail ? job : null;
+	}
+
+	async listJobs(query: ListQuery): Promise<JobPage> {
+		const tenantId = await this.#store.tenantId(this.tenant);
+		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
+		if (tenantId === undefined || taskId === undefined) return { jobs: [], next: null };
+		const states = read.statesOfQuery(query);
+		if (query.tag !== undefined)
+			return this.#store.page(read.tagListStatement(tenantId, taskId, states, query), query, read.scanEndStatement(tenantId, query));
+		const waits = states?.includes("ready") ?? false;
+		const fewWait = !waits || (await this.#waiting(tenantId)) <= read.LIST_ROWS_MAX;
+		const scanEnd = fewWait ? null : read.laneScanEndStatement(tenantId, taskId, query);
+		return this.#store.page(read.tenantListStatement(tenantId, taskId, states, fewWait, query), query, scanEnd);
+	}
+	async #waiting(tenantId: number): Promise<number> {
+		return (await this.#store.one(read.tenantCountsStatement(tenantId)))?.waiting ?? 0;
+	}
+
+	historyOf(job: Job): Promise<JobEvent[]> {
+		return this.#store.history(job);
+	}
+
+	async #change(ref: JobRef, statements: Statement[]): Promise<Changed | null> {
+		if ((await this.getJob(ref)) === null) return null;
+		const rows = await this.#store.driver.batch(statements);
+		const job = await this.getJob(ref);
+		return job === null ? null : { job, changed: rows.flat().some(row => row.id === ref.id) };
+	}
+	cancelJob(ref: JobRef, nowMs: number): Promise<Changed | null> {
+		return this.#change(ref, cancelStatements([ref.id], this.#store.defaults, nowMs));
+	}
+	retryJob(ref: JobRef, nowMs: number): Promise<Changed | null> {
+		return this.#change(ref, retryStatements([ref.id], nowMs));
+	}
+
+	async counts(): Promise<QueueCounts> {
+		const tenantId = await this.#store.tenantId(this.tenant);
+		const row = tenantId === undefined ? undefined : await this.#store.one(read.tenantCountsStatement(tenantId));
+		if (row !== undefined) return read.toCounts(row);
+		const none = {
+			submitted: 0,
+			finished: 0,
+			activeTenants: 0,
+			ready: 0,
+			delayed: 0,
+			blocked: 0,
+			running: 0,
+			done: 0,
+			failed: 0,
+			dead: 0,
+			cancelled: 0,
+		};
+		return { version: (await this.#store.operator.counts()).version, ...none };
+	}
+}
+
+class SqliteWorkerStore implements WorkerStore {
+	readonly #store: SqliteStorage;
+	constructor(store: SqliteStorage) {
+		this.#store = store;
+	}
+
+	async #taskIds(tasks: readonly string[]): Promise<number[]> {
+		if (tasks.some(task => !this.#store.taskIds.has(task))) await this.#store.learnTasks();
+		return tasks.flatMap(task => this.#store.taskIds.get(task) ?? []);
+	}
+	async #claim(request: ClaimRequest, nowMs: number) {
+		return claimStatements(request, await this.#taskIds(request.tasks), nowMs);
+	}
+	async #toClaimed(rows: readonly Row[], request: ClaimRequest): Promise<Claimed[]> {
+		return (await this.#store.toJobs(rows)).map(job => ({ ...job, token: request.token }));
+	}
+
+	async claimDueJobs(request: ClaimRequest, nowMs: number): Promise<Claimed[]> {
+		if (request.limit <= 0) return [];
+		const { statements, claimed } = await this.#claim(request, nowMs);
+		return this.#toClaimed((await this.#store.driver.batch(statements))[claimed]!, request);
+	}
+	async rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal> {
+		const { statements, claimed } = await this.#claim(request, nowMs);
+		const { defaults } = this.#store;
+		const parts = [expireLeasesStatements(sweepLimit, defaults, nowMs), cancelLateStatements(sweepLimit, defaults, nowMs), pruneStatements(sweepLimit, nowMs)];
+		const rows = await this.#store.driver.rehearse([...parts.flat(), ...statements]);
+		const lastOf = (part: number): Row[] => rows[parts.slice(0, part + 1).flat().length - 1]!;
+		return {
+			lost: lastOf(0).map(toMoved),
+			late: lastOf(1).map(toMoved),
+			pruned: lastOf(2).length,
+			claimed: await this.#toClaimed(rows[parts.flat().length + claimed]!, request),
+		};
+	}
+
+	async extendLeases(
+		leases: readonly LeaseExtension[],
+		leaseMs: number,
+		nowMs: number,
+	): Promise<{ id: number; cancelRequested: boolean }[]> {
+		const [rows] = await this.#store.driver.batch([extendStatement(leases, nowMs + leaseMs)]);
+		return rows!.map(row => ({ id: row.id, cancelRequested: row.cancel_requested_at !== null }));
+	}
+
+	async finishIfLeased(endings: readonly Ending[], nowMs: number): Promise<Moved[]> {
+		const followUps: SubmitRow[] = [];
+		for (const ending of endings)
+			if (ending.outcome === "done")
+				for (const job of ending.followUps ?? [])
+					followUps.push({ laneId: await this.#store.laneId(job.tenant, job.task), job, parent: ending });
+		const statements = followUps.length === 0 ? [] : submitStatements(followUps, nowMs).statements;
+		const rows = await this.#store.driver.batch([...statements, ...finishStatements(endings, this.#store.defaults, nowMs)]);
+		return rows.at(-1)!.map(toMoved);
+	}
+
+	async #sweep(statements: Statement[]): Promise<Moved[]> {
+		return (await this.#store.driver.batch(statements)).at(-1)!.map(toMoved);
+	}
+	expireLeases(limit: number, nowMs: number): Promise<Moved[]> {
+		return this.#sweep(expireLeasesStatements(limit, this.#store.defaults, nowMs));
+	}
+	cancelLate(limit: number, nowMs: number): Promise<Moved[]> {
+		return this.#sweep(cancelLateStatements(limit, this.#store.defaults, nowMs));
+	}
+	async prune(limit: number, nowMs: number): Promise<number> {
+		return (await this.#store.driver.batch(pruneStatements(limit, nowMs))).at(-1)!.length;
+	}
+
+	async nextDue(tasks: readonly string[], nowMs: number) {
+		const row = (await this.#store.one(read.nextDueStatement(await this.#taskIds(tasks))))!;
+		return read.toNextDue(row, nowMs);
+	}
+	statements(): number {
+		return this.#store.driver.count();
+	}
+	async held() {
+		return read.toHeld(await this.#store.driver.all({ sql: read.HELD, params: [] }));
+	}
+	async leaseHolders(): Promise<string[]> {
+		return (await this.#store.driver.all(read.leaseHoldersStatement)).map(row => row.worker);
+	}
+	async forfeitLeases(worker: string, nowMs: number): Promise<number> {
+		return (await this.#store.driver.batch([forfeitStatement(worker, nowMs)]))[0]!.length;
+	}
+}
+
+class SqliteOperatorStore implements OperatorStore {
+	readonly #store: SqliteStorage;
+	constructor(store: SqliteStorage) {
+		this.#store = store;
+	}
+
+	async getJob(ref: JobRef): Promise<Job | null> {
+		const job = await this.#store.getJob(ref.id);
+		return job !== null && job.tail === ref.tail ? job : null;
+	}
+	async listJobs(query: ListQuery): Promise<JobPage> {
+		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
+		if (taskId === undefined) return { jobs: [], next: null };
+		return this.#store.page(read.queueListStatement(taskId, read.statesOfQuery(query), query), query, read.scanEndStatement(null, query));
+	}
+	historyOf(job: Job): Promise<JobEvent[]> {
+		return this.#store.history(job);
+	}
+	async counts(): Promise<QueueCounts> {
+		return read.toCounts((await this.#store.one(read.queueCountsStatement))!);
+	}
+
+	async setLimits(tenant: string, limits: Limits): Promise<void> {
+		const statements: Statement[] = [
+			{
+				sql: "INSERT INTO tenants (name, concurrency, backlog) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+				params: [tenant, this.#store.defaults.concurrency, this.#store.defaults.backlog],
+			},
+			{
+				sql: `UPDATE tenants SET concurrency = coalesce(?2, concurrency), own_concurrency = own_concurrency OR ?2 IS NOT NULL,
+  backlog = coalesce(?3, backlog), own_backlog = own_backlog OR ?3 IS NOT NULL, step = coalesce(?4, step), paused = coalesce(?5, paused) WHERE name = ?1`,
+				params: [
+					tenant,
+					limits.concurrency ?? null,
+					limits.backlog ?? null,
+					limits.weight === undefined ? null : Math.max(1, Math.round(1_000_000 / limits.weight)),
+					limits.paused === undefined ? null : Number(limits.paused),
+				],
+			},
+			{ sql: "UPDATE queue SET version = version + 1", params: [] },
+		];
+		for (const [task, concurrency] of Object.entries(limits.tasks ?? {})) {
+			const laneId = await this.#store.laneId(tenant, task);
+			statements.push({
+				sql: "UPDATE lanes SET concurrency = ?2 WHERE lane_id = ?1",
+				params: [laneId, concurrency],
+			});
+		}
+		await this.#store.driver.batch(statements);
+	}
+
+	async setTask(task: string, settings: { concurrency?: number | null; paused?: boolean }): Promise<void> {
+		await this.#store.driver.batch([
+			{ sql: "INSERT INTO tasks (name) VALUES (?1) ON CONFLICT DO NOTHING", params: [task] },
+			{
+				sql: "UPDATE tasks SET concurrency = CASE WHEN ?2 THEN ?3 ELSE concurrency END, paused = coalesce(?4, paused) WHERE name = ?1",
+				params: [
+					task,
+					Number(settings.concurrency !== undefined),
+					settings.concurrency ?? null,
+					settings.paused === undefined ? null : Number(settings.paused),
+				],
+			},
+			{ sql: "UPDATE queue SET version = version + 1", params: [] },
+		]);
+	}
+
+	async verify(): Promise<string[]> {
+		const found: string[] = [];
+		for (const sql of CHECKS) for (const row of await this.#store.driver.all({ sql, params: [] })) found.push(row.what);
+		return found;
+	}
+
+	async ping(): Promise<void> {
+		const row = await this.#store.one({ sql: "SELECT value FROM meta WHERE name = 'schema'", params: [] });
+		if (Number(row?.value) !== SCHEMA)
+			throw new StorageUnavailable(`the store has schema ${row?.value ?? "none"}, this code needs ${SCHEMA}: run the migrations`);
+	}
+}
+
+/** Opens the storage over a migrated database. Tenants without limits of their own get the given ones. */
+export async function openSqliteStorage(driver: SqlDriver, defaults: StorageDefaults, tasks: readonly string[]): Promise<Storage> {
+	const storage = new SqliteStorage(driver, defaults);
+	await storage.operator.ping();
+	await driver.batch([
+		{
+			sql: "INSERT INTO tasks (name) SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT name FROM tasks)",
+			params: [JSON.stringify(tasks)],
+			onlyIf: { sql: "SELECT 1 FROM json_each(?1) WHERE value NOT IN (SELECT name FROM tasks) LIMIT 1", params: [JSON.stringify(tasks)] },
+		},
+		{
+			sql: "UPDATE tenants SET concurrency = ?1 WHERE own_concurrency = 0 AND concurrency <> ?1",
+			params: [defaults.concurrency],
+		},
+		{ sql: "UPDATE tenants SET backlog = ?1 WHERE own_backlog = 0 AND backlog <> ?1", params: [defaults.backlog] },
+	]);
+	await storage.learnTasks();
+	return storage;
+}

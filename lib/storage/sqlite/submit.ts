@@ -1,0 +1,136 @@
+/** Submitting jobs: any number of rows, of any tenants, in one batch of statements. */
+import type { NewJob } from "../storage.ts";
+import type { Statement } from "./driver.ts";
+import { countMoves, ordOf, S } from "./moves.ts";
+
+export interface SubmitRow {
+	readonly laneId: number;
+	readonly job: NewJob;
+	/** A follow-up: stored only while its parent's lease is held, and above any backlog limit. */
+	readonly parent?: { readonly id: number; readonly token: number };
+}
+
+/** What a row of the JSON parameter holds, by position. */
+const FIELDS = [
+	"lane_id",
+	"priority",
+	"run_at",
+	"start_by",
+	"max_retries",
+	"timeout_ms",
+	"tail",
+	"task_in_payload",
+	"queue_key",
+	"trace_id",
+	"trace_parent",
+	"tags",
+	"payload",
+	"parent_id",
+	"parent_token",
+	"key",
+	"fingerprint",
+	"key_expires_at",
+] as const;
+const field = (name: (typeof FIELDS)[number]): string => `e.value->>${FIELDS.indexOf(name)}`;
+
+const toRow = ({ laneId, job, parent }: SubmitRow) => [
+	laneId,
+	job.priority ?? 0,
+	job.runAt ?? 0,
+	job.startBy ?? null,
+	job.maxRetries,
+	job.timeoutMs ?? null,
+	job.tail,
+	job.taskInPayload ? 1 : 0,
+	job.key ?? null,
+	job.traceId,
+	job.traceParent ?? null,
+	job.tags === undefined || job.tags.length === 0 ? null : JSON.stringify(job.tags),
+	job.payload,
+	parent?.id ?? null,
+	parent?.token ?? null,
+	job.idempotency?.key ?? null,
+	job.idempotency?.fingerprint ?? null,
+	job.idempotency?.expiresAt ?? null,
+];
+
+const LAST_ID = "(SELECT last_job_id FROM queue)";
+const TENANT = `(${field("lane_id")}) >> 16`;
+
+/** The first request with a key takes it for the id its job is about to get; an outlived key is as good as none. */
+const TAKE_KEYS = `
+INSERT INTO keys (tenant_id, kind, key, job_id, fingerprint, expires_at)
+SELECT ${TENANT}, 1, ${field("key")}, ${LAST_ID} + e.key + 1, ${field("fingerprint")}, ${field("key_expires_at")}
+FROM json_each(?1) e WHERE ${field("key")} IS NOT NULL ORDER BY e.key
+ON CONFLICT (tenant_id, kind, key) DO UPDATE SET job_id = excluded.job_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
+WHERE keys.expires_at <= ?2`;
+
+const HAS_ITS_KEY = `(${field("key")} IS NULL OR (SELECT job_id FROM keys k
+  WHERE k.tenant_id = ${TENANT} AND k.kind = 1 AND k.key = ${field("key")}) = ${LAST_ID} + e.key + 1)`;
+
+/** Stores the rows that fit their tenant's backlog, in order. Its rows are the answer: number and position of what was stored. */
+const insertJobs = (keyed: boolean): string => `
+INSERT INTO jobs (id, tenant_id, lane_id, state, ord, priority, created_at, run_at, start_by, max_retries, timeout_ms, tail,
+  task_in_payload, queue_key, trace_id, trace_parent, tags, payload, parent_id)
+SELECT id, tenant_id, lane_id, CASE WHEN queue_key IS NOT NULL THEN ${S.blocked} WHEN run_at > ?2 THEN ${S.delayed} ELSE ${S.ready} END,
+  ${ordOf("run_at", "priority", "id")}, priority, ?2, run_at, start_by, max_retries, timeout_ms, tail,
+  task_in_payload, queue_key, trace_id, trace_parent, tags, payload, parent_id
+FROM (
+  SELECT q.last_job_id + e.key + 1 AS id, t.tenant_id, ${field("lane_id")} AS lane_id, ${field("priority")} AS priority,
+    max(${field("run_at")}, ?2) AS run_at, ${field("start_by")} AS start_by, ${field("max_retries")} AS max_retries,
+    ${field("timeout_ms")} AS timeout_ms, ${field("tail")} AS tail, ${field("task_in_payload")} AS task_in_payload,
+    ${field("queue_key")} AS queue_key, ${field("trace_id")} AS trace_id, ${field("trace_parent")} AS trace_parent,
+    ${field("tags")} AS tags, ${field("payload")} AS payload, ${field("parent_id")} AS parent_id, ${field("parent_token")} AS parent_token,
+    t.backlog - t.waiting AS room, row_number() OVER (PARTITION BY t.tenant_id ORDER BY e.key) AS place
+  FROM json_each(?1) e CROSS JOIN queue q CROSS JOIN tenants t ON t.tenant_id = ${TENANT}
+  ${keyed ? `WHERE ${HAS_ITS_KEY}` : ""}
+) WHERE CASE WHEN parent_id IS NULL THEN place <= room
+  ELSE EXISTS (SELECT 1 FROM jobs p WHERE p.id = parent_id AND p.state = ${S.running} AND p.token = parent_token) END
+RETURNING id - ${LAST_ID} - 1 AS i, id`;
+const INSERT_JOBS = { plain: insertJobs(false), keyed: insertJobs(true) };
+
+const COUNT_LANES = countMoves(`SELECT lane_id, NULL AS was, state AS becomes, run_at AS due FROM jobs WHERE id > ${LAST_ID}`, [
+	"ready",
+	"delayed",
+	"blocked",
+]);
+
+const INSERT_TAGS = `
+INSERT INTO job_tags (tenant_id, tag, job_id) SELECT DISTINCT j.tenant_id, g.value, j.id
+FROM jobs j CROSS JOIN json_each(j.tags) g WHERE j.id > ${LAST_ID} AND j.tags IS NOT NULL`;
+
+/** A key whose job did not fit the backlog is free again. */
+const FREE_KEYS = `
+DELETE FROM keys WHERE job_id > ${LAST_ID} AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = keys.job_id)
+AND (tenant_id, kind, key) IN (SELECT ${TENANT}, 1, ${field("key")} FROM json_each(?1) e WHERE ${field("key")} IS NOT NULL)`;
+
+/** For each row with a key: the job that has it, and whether it was the same request. */
+const READ_KEYS = `
+SELECT e.key AS i, k.job_id AS id, k.fingerprint IS ${field("fingerprint")} AS same
+FROM json_each(?1) e CROSS JOIN keys k ON k.tenant_id = ${TENANT} AND k.kind = 1 AND k.key = ${field("key")}`;
+
+const TAKE_IDS = "UPDATE queue SET last_job_id = last_job_id + ?1";
+
+/**
+ * The statements that store `rows`. The rows of statement `inserted` are {i, id} of what was stored; with keys, those of
+ * statement `keys` are {i, id, same}.
+ */
+export function submitStatements(
+	rows: readonly SubmitRow[],
+	nowMs: number,
+): { statements: Statement[]; inserted: number; keys: number | null } {
+	const json = JSON.stringify(rows.map(toRow));
+	const keyed = rows.some(row => row.job.idempotency !== undefined);
+	const statements: Statement[] = [];
+	if (keyed) statements.push({ sql: TAKE_KEYS, params: [json, nowMs] });
+	const inserted = statements.push({ sql: keyed ? INSERT_JOBS.keyed : INSERT_JOBS.plain, params: [json, nowMs] }) - 1;
+	statements.push({ sql: COUNT_LANES, params: [] });
+	if (rows.some(row => (row.job.tags?.length ?? 0) > 0)) statements.push({ sql: INSERT_TAGS, params: [] });
+	let keys: number | null = null;
+	if (keyed) {
+		statements.push({ sql: FREE_KEYS, params: [json] });
+		keys = statements.push({ sql: READ_KEYS, params: [json] }) - 1;
+	}
+	statements.push({ sql: TAKE_IDS, params: [rows.length] });
+	return { statements, inserted, keys };
+}

@@ -1,0 +1,75 @@
+/** What a tick does beside claiming: lost leases, missed start deadlines, old jobs. Every sweep is bounded per call. */
+import { LOSSES_MAX } from "../../job.ts";
+import type { StorageDefaults } from "../storage.ts";
+import type { Statement } from "./driver.ts";
+import { keepAttempt } from "./finish.ts";
+import { countMoves, S } from "./moves.ts";
+
+const LOST = `
+SELECT id, lane_id, ${S.running} AS was, NULL AS due, 'lost' AS kind, NULL AS data,
+  CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN losses + 1 < ${LOSSES_MAX} THEN ${S.ready} ELSE ${S.dead} END AS becomes
+FROM jobs WHERE state = ${S.running} AND lease_until <= +?1 ORDER BY lease_until LIMIT +?2`;
+const COUNT_LOST = countMoves(LOST, ["running", "ready", "dead", "cancelled"]);
+const KEEP_LOST = keepAttempt(LOST, "?1");
+const EXPIRE_LEASES = `
+UPDATE jobs SET state = x.becomes, seq = seq + 1, losses = losses + 1, lease_until = NULL, token = NULL,
+  reason = CASE x.becomes WHEN ${S.dead} THEN 'lease_lost' WHEN ${S.cancelled} THEN 'requested' END,
+  completed_at = CASE WHEN x.becomes <> ${S.ready} THEN ?1 END,
+  expires_at = CASE x.becomes WHEN ${S.dead} THEN ?1 + coalesce((SELECT keep_dead_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?4)
+    WHEN ${S.cancelled} THEN ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) END
+FROM (${LOST}) x WHERE jobs.id = x.id RETURNING id, tail, state, reason`;
+
+/** The rows of the last statement are {id, tail, state, reason} of the leases taken back. */
+export const expireLeasesStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
+	{ sql: COUNT_LOST, params: [nowMs, limit] },
+	{ sql: KEEP_LOST, params: [nowMs, limit] },
+	{ sql: EXPIRE_LEASES, params: [nowMs, limit, defaults.keepDoneMs, defaults.keepDeadMs] },
+];
+
+export const forfeitStatement = (worker: string, nowMs: number): Statement => ({
+	sql: `UPDATE jobs SET lease_until = ?2 WHERE state = ${S.running} AND worker = ?1 AND lease_until > ?2 RETURNING id`,
+	params: [worker, nowMs],
+});
+
+const LATE = `
+SELECT id, lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due
+FROM jobs WHERE start_by IS NOT NULL AND state < ${S.running} AND start_by <= +?1 ORDER BY start_by LIMIT +?2`;
+const COUNT_LATE = countMoves(LATE, ["delayed", "ready", "blocked", "cancelled"]);
+const CANCEL_LATE = `
+UPDATE jobs SET state = ${S.cancelled}, seq = seq + 1, reason = 'expired', completed_at = ?1,
+  expires_at = ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3)
+WHERE id IN (SELECT id FROM (${LATE})) RETURNING id, tail, state, reason`;
+
+export const cancelLateStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
+	{ sql: COUNT_LATE, params: [nowMs, limit] },
+	{ sql: CANCEL_LATE, params: [nowMs, limit, defaults.keepDoneMs] },
+];
+
+const OLD = "SELECT id FROM jobs WHERE expires_at <= +?1 ORDER BY expires_at LIMIT +?2";
+const COUNT_OLD = countMoves(`SELECT lane_id, state AS was, NULL AS becomes FROM jobs WHERE id IN (${OLD})`, [
+	"done",
+	"failed",
+	"dead",
+	"cancelled",
+]);
+
+/** The rows of the last statement are the ids of the deleted jobs. */
+export const pruneStatements = (limit: number, nowMs: number): Statement[] => {
+	const params = [nowMs, limit];
+	const onlyIf = { sql: "SELECT 1 FROM jobs WHERE expires_at <= +?1 LIMIT 1", params: [nowMs] };
+	return [
+		{
+			sql: "DELETE FROM keys WHERE (tenant_id, kind, key) IN (SELECT tenant_id, kind, key FROM keys WHERE expires_at <= +?1 ORDER BY expires_at LIMIT +?2)",
+			params,
+		},
+		{ sql: COUNT_OLD, params, onlyIf },
+		{ sql: `DELETE FROM job_events WHERE job_id IN (${OLD})`, params, onlyIf },
+		{
+			sql: `DELETE FROM job_tags WHERE (tenant_id, tag, job_id) IN (
+  SELECT j.tenant_id, g.value, j.id FROM jobs j CROSS JOIN json_each(j.tags) g WHERE j.id IN (${OLD}) AND j.tags IS NOT NULL)`,
+			params,
+			onlyIf,
+		},
+		{ sql: `DELETE FROM jobs WHERE id IN (${OLD}) RETURNING id`, params, onlyIf },
+	];
+};

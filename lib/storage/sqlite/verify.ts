@@ -1,0 +1,40 @@
+/**
+ * Recounting the store against what it says of itself. Every storage test ends with this, and doctor asks it: an empty answer is the
+ * only good one. Each check is a SELECT whose rows are violations, with a column `what`.
+ */
+import { STATES } from "../../job.ts";
+import { S } from "./moves.ts";
+
+const counters = STATES.map(state => `sum(state = ${S[state]}) AS ${state}`).join(", ");
+const differs = (a: string, b: string): string => STATES.map(state => `${a}.${state} <> coalesce(${b}.${state}, 0)`).join(" OR ");
+const sums = STATES.map(state => `sum(${state}) AS ${state}`).join(", ");
+
+export const CHECKS: readonly string[] = [
+	`SELECT 'lane ' || l.lane_id || ' counts other jobs than it has' AS what FROM lanes l
+   LEFT JOIN (SELECT lane_id, ${counters} FROM jobs GROUP BY lane_id) c ON c.lane_id = l.lane_id WHERE ${differs("l", "c")}`,
+	"SELECT 'job ' || id || ' is in no lane' AS what FROM jobs WHERE lane_id NOT IN (SELECT lane_id FROM lanes) OR tenant_id <> lane_id >> 16",
+	`SELECT 'tenant ' || t.name || ' is not the sum of its lanes' AS what FROM tenants t
+   LEFT JOIN (SELECT lane_id >> 16 AS tenant_id, ${sums} FROM lanes GROUP BY 1) c ON c.tenant_id = t.tenant_id WHERE ${differs("t", "c")}`,
+	`SELECT 'the queue is not the sum of its tenants' AS what FROM queue q CROSS JOIN (SELECT ${sums} FROM tenants) c WHERE ${differs("q", "c")}`,
+	"SELECT 'active_tenants is wrong' AS what FROM queue WHERE active_tenants <> (SELECT count(*) FROM tenants WHERE waiting + running > 0)",
+	`SELECT 'submitted - finished is not what lives' AS what FROM queue WHERE submitted - finished <> ready + delayed + blocked + running`,
+	`SELECT 'task ' || k.name || ' counts ' || k.running || ' running' AS what FROM tasks k
+   WHERE k.running <> coalesce((SELECT sum(running) FROM lanes WHERE task_id = k.task_id), 0)`,
+	`SELECT 'ready lane ' || l.lane_id || ' has another tag or hold than its tenant' AS what FROM lanes l CROSS JOIN tenants t ON t.tenant_id = l.lane_id >> 16
+   WHERE l.ready > 0 AND (l.vt <> t.vt OR (l.held & 1) <> (t.held <> 0))`,
+	"SELECT 'lane ' || lane_id || ' has its own limit wrong' AS what FROM lanes WHERE (held & 2 <> 0) <> coalesce(running >= concurrency, 0)",
+	`SELECT 'lane ' || l.lane_id || ' sleeps past its delayed jobs' AS what FROM lanes l
+   WHERE l.delayed > 0 AND coalesce(l.next_due, 9e18) > (SELECT min(run_at) FROM jobs WHERE lane_id = l.lane_id AND state = ${S.delayed})`,
+	`SELECT 'job ' || id || ' has a lease that does not fit its state' AS what FROM jobs
+   WHERE (state = ${S.running}) <> (lease_until IS NOT NULL) OR state = ${S.running} AND token IS NULL`,
+	`SELECT 'job ' || id || ' has an end that does not fit its state' AS what FROM jobs
+   WHERE (state > ${S.running}) <> (completed_at IS NOT NULL AND expires_at IS NOT NULL)`,
+	`SELECT 'job ' || id || ' is out of order' AS what FROM jobs WHERE state IN (${S.ready}, ${S.delayed}) AND ord & 4194303 <> id & 4194303`,
+	`SELECT 'job ' || id || ' has more failures than attempts' AS what FROM jobs WHERE failures > max_retries + 1 OR failures + losses > claims`,
+	`SELECT 'key ' || w.queue_key || ' of tenant ' || w.tenant_id || ' has jobs waiting and no holder' AS what FROM jobs w WHERE w.state = ${S.blocked}
+   AND NOT EXISTS (SELECT 1 FROM jobs h WHERE h.tenant_id = w.tenant_id AND h.queue_key = w.queue_key AND h.state > ${S.blocked} AND h.state <= ${S.running})`,
+	"SELECT 'job ' || j.id || ' has lost history' AS what FROM jobs j WHERE (SELECT count(*) FROM job_events WHERE job_id = j.id) > j.seq OR j.seq - (SELECT count(*) FROM job_events WHERE job_id = j.id) > 3",
+	"SELECT 'event of job ' || job_id || ' outlived it' AS what FROM job_events WHERE job_id NOT IN (SELECT id FROM jobs)",
+	"SELECT 'tag of job ' || job_id || ' outlived it' AS what FROM job_tags WHERE job_id NOT IN (SELECT id FROM jobs)",
+	"SELECT 'an id is above the last one given' AS what FROM queue WHERE last_job_id < coalesce((SELECT max(id) FROM jobs), 0)",
+];

@@ -1,0 +1,434 @@
+/**
+ * The tick: one bounded pass over the queue. It takes back lost leases, claims as many due jobs as there are free slots, runs them,
+ * records their endings in batches, and fills each slot again as it becomes free, until nothing is due or a bound is reached. Then it
+ * says when it next needs to be woken. An idle tick is one statement.
+ */
+import type { Answer } from "./contract.ts";
+import { type Deps, OUTCOMES, type Outcome } from "./context.ts";
+import { attemptOf } from "./history.ts";
+import { toJobId } from "./jobId.ts";
+import { messageOf } from "./log.ts";
+import { type Attempt, startAttempt } from "./runJob.ts";
+import { type Claimed, type Ending, type Moved, type NextDue, StorageUnavailable, type WorkerStore } from "./storage/storage.ts";
+import { instant, instantOrNull } from "./wire.ts";
+
+export type TickReport = Answer<"processTick">;
+export type TickTrigger = "start" | "submit" | "due" | "cron" | "http" | "cli" | "more";
+
+/** What a tick needs: everything but the other sides of the store. */
+export type TickDeps = Omit<Deps, "storage"> & { readonly store: WorkerStore };
+
+export interface TickOptions {
+	readonly trigger: TickTrigger;
+	readonly budgetMs?: number;
+	readonly jobsMax?: number;
+	/** Aborted when the process wants to end: nothing more is started; what runs has `graceMs`, then it is given back. */
+	readonly stop?: AbortSignal;
+}
+
+export interface Tick {
+	/** Resolves when the tick starts no more jobs; those that run are still its own until the report. */
+	readonly closed: Promise<TickReport["stopped_by"]>;
+	readonly report: Promise<TickReport>;
+}
+
+/** Jobs that a report lists at most. */
+const REPORT_JOBS_MAX = 100;
+/** Wait before a batch of endings that the store did not take is sent again. */
+const STORE_RETRY_MS = 200;
+
+interface Run {
+	readonly job: Claimed;
+	readonly attempt: Attempt;
+	readonly startedAt: number;
+}
+interface Ended {
+	readonly run: Run;
+	readonly ending: Ending;
+	readonly at: number;
+}
+
+export function startTick(deps: TickDeps, options: TickOptions): Tick {
+	const pass = new Pass(deps, options);
+	return { closed: pass.closed, report: pass.run() };
+}
+
+class Pass {
+	readonly closed: Promise<TickReport["stopped_by"]>;
+	#close: (why: TickReport["stopped_by"]) => void = () => {};
+	readonly #deps: TickDeps;
+	readonly #options: TickOptions;
+	readonly #taskNames: string[];
+	readonly #startedAt: number;
+	readonly #deadline: number;
+	readonly #statementsAtStart: number;
+	readonly #running = new Map<number, Run>();
+	#ended: Ended[] = [];
+	#stoppedBy: TickReport["stopped_by"] | null = null;
+	#claimed = 0;
+	#stir: () => void = () => {};
+	readonly #counts = { expired_leases: 0, expired_starts: 0, pruned: 0 };
+	readonly #outcomes = Object.fromEntries(OUTCOMES.map(outcome => [outcome, 0])) as Record<Outcome, number>;
+	readonly #jobs: TickReport["jobs"] = [];
+
+	constructor(deps: TickDeps, options: TickOptions) {
+		this.#deps = deps;
+		this.#options = options;
+		this.#taskNames = Object.keys(deps.tasks);
+		this.#startedAt = deps.clock.now();
+		this.#deadline = this.#startedAt + this.#budgetMs;
+		this.#statementsAtStart = deps.store.statements();
+		this.closed = new Promise(resolve => {
+			this.#close = resolve;
+		});
+	}
+
+	get #budgetMs(): number {
+		return Math.min(this.#options.budgetMs ?? this.#deps.config.tickBudgetMs, this.#deps.config.tickBudgetMs);
+	}
+	get #jobsMax(): number {
+		return Math.min(this.#options.jobsMax ?? this.#deps.config.tickJobsMax, this.#deps.config.tickJobsMax);
+	}
+	get #worker() {
+		return this.#deps.store;
+	}
+	get #now(): number {
+		return this.#deps.clock.now();
+	}
+
+	async run(): Promise<TickReport> {
+		const stopHeartbeat = this.#heartbeat();
+		const stopStopping = this.#watchStop();
+		try {
+			const next = await this.#work();
+			this.#deps.ticks.lastTickAt = this.#now;
+			this.#deps.ticks.nextWakeAt = next.at;
+			return this.#report(next);
+		} catch (error) {
+			// The store failed: start nothing more, and see what runs through to its end.
+			this.#closeBy("stopped");
+			while (this.#running.size > 0 || this.#ended.length > 0) {
+				await this.#settleAndClaim(false);
+				await this.#pause(null);
+			}
+			throw error;
+		} finally {
+			stopHeartbeat();
+			stopStopping();
+		}
+	}
+
+	async #work(): Promise<NextDue> {
+		let next = await this.#nextDue();
+		await this.#sweep(next);
+		let mayHaveMore = this.#isDue(next);
+		for (;;) {
+			const bound = this.#bound();
+			if (bound !== null) this.#closeBy(bound);
+			const taken = await this.#settleAndClaim(bound === null && mayHaveMore);
+			if (this.#ended.length > 0 || (taken?.full && this.#hasSlots)) {
+				mayHaveMore = true;
+				continue;
+			}
+			if (this.#running.size > 0) {
+				// Until a job ends (it may free its tenant's or its key's next one), the bell rings, or something is due.
+				await this.#pause(bound === null && this.#hasSlots ? (await this.#nextDue()).at : null);
+				mayHaveMore = true;
+				continue;
+			}
+			next = await this.#nextDue();
+			if (this.#stoppedBy === null && this.#isDue(next)) {
+				if (!this.#hasSlots) this.#closeBy("slots");
+				else if (taken?.jobs !== 0 || next.reason !== "ready") {
+					await this.#sweep(next);
+					mayHaveMore = next.reason !== "prune";
+					if (mayHaveMore) continue;
+				}
+			}
+			this.#closeBy("nothing_due");
+			return next;
+		}
+	}
+
+	#nextDue(): Promise<NextDue> {
+		return this.#worker.nextDue(this.#taskNames, this.#now);
+	}
+	#isDue(next: NextDue): boolean {
+		return next.at !== null && next.at <= this.#now;
+	}
+	get #hasSlots(): boolean {
+		return this.#deps.slots.busy < this.#deps.slots.size;
+	}
+
+	/** The bound that keeps this tick from starting more, if one is reached. */
+	#bound(): TickReport["stopped_by"] | null {
+		if (this.#stoppedBy !== null) return this.#stoppedBy;
+		if (this.#options.stop?.aborted) return "stopped";
+		if (this.#now >= this.#deadline) return "budget";
+		if (this.#claimed >= this.#jobsMax) return "jobs";
+		if (this.#deps.store.statements() - this.#statementsAtStart >= this.#deps.config.tickStatementsMax) return "statements";
+		return null;
+	}
+	#closeBy(why: TickReport["stopped_by"]): void {
+		this.#stoppedBy ??= why;
+		this.#close(this.#stoppedBy);
+	}
+
+	async #sweep(due: NextDue): Promise<void> {
+		const limit = this.#deps.config.sweepJobsMax;
+		if (due.leases) {
+			const lost = await this.#worker.expireLeases(limit, this.#now);
+			this.#counts.expired_leases += lost.length;
+			this.#outcomes.lost += lost.length;
+			for (const { id } of lost) this.#deps.ended.announce(id);
+		}
+		if (due.starts) {
+			const late = await this.#worker.cancelLate(limit, this.#now);
+			this.#counts.expired_starts += late.length;
+			for (const { id } of late) this.#deps.ended.announce(id);
+		}
+		if (due.old) this.#counts.pruned += await this.#worker.prune(limit, this.#now);
+	}
+
+	/**
+	 * Records what has ended and, in the same turn and so in the same transaction, fills the free slots. `full`: there may be more than
+	 * there were slots; null: nothing was asked for.
+	 */
+	async #settleAndClaim(mayClaim: boolean): Promise<{ jobs: number; full: boolean } | null> {
+		const ended = this.#ended;
+		this.#ended = [];
+		this.#deps.slots.give(ended.length);
+		const wanted = mayClaim ? this.#deps.slots.take(this.#jobsMax - this.#claimed) : 0;
+		const settling = ended.length === 0 ? null : this.#settle(ended);
+		if (wanted > 0) {
+			const { leaseMs } = this.#deps.config;
+			const request = { tasks: this.#taskNames, limit: wanted, leaseMs, token: this.#deps.random.token(), worker: this.#deps.worker };
+			let jobs: Claimed[] = [];
+			try {
+				jobs = await this.#worker.claimDueJobs(request, this.#now);
+			} finally {
+				this.#deps.slots.give(wanted - jobs.length);
+			}
+			this.#claimed += jobs.length;
+			for (const job of jobs) this.#start(job);
+			await settling;
+			// What ends at once has ended now: they are recorded together.
+			await this.#deps.clock.turn();
+			return { jobs: jobs.length, full: jobs.length === wanted };
+		}
+		await settling;
+		return null;
+	}
+
+	#start(job: Claimed): void {
+		const attempt = startAttempt(job, this.#deps);
+		const run: Run = { job, attempt, startedAt: this.#now };
+		this.#running.set(job.id, run);
+		this.#deps.running.set(job.id, { cancel: () => attempt.stop("cancelled") });
+		void attempt.ending.then(ending => {
+			this.#running.delete(job.id);
+			this.#deps.running.delete(job.id);
+			if (ending === null) {
+				this.#deps.slots.give(1);
+				this.#outcomes.lost++;
+				this.#note(run, "lost", this.#now, null);
+			} else this.#ended.push({ run, ending, at: this.#now });
+			this.#stir();
+		});
+	}
+
+	async #settle(ended: readonly Ended[]): Promise<void> {
+		const moved = await this.#finish(ended.map(({ ending }) => ending));
+		const byId = new Map(moved.map(job => [job.id, job]));
+		for (const { run, ending, at } of ended) {
+			const accepted = byId.get(run.job.id);
+			const outcome = accepted === undefined ? "lost" : outcomeOf(ending, accepted);
+			this.#outcomes[outcome]++;
+			this.#note(run, outcome, at, ending);
+			this.#deps.ended.announce(run.job.id);
+		}
+	}
+
+	/**
+	 * A store that is away for a moment must not cost finished work: the endings are sent again while their leases can last. One that the
+	 * store refuses must not cost its neighbours: after a refusal each goes alone.
+	 */
+	async #finish(endings: readonly Ending[]): Promise<Moved[]> {
+		for (const giveUpAt = this.#now + this.#deps.config.leaseMs; ; ) {
+			try {
+				return await this.#worker.finishIfLeased(endings, this.#now);
+			} catch (error) {
+				this.#deps.log.error("endings could not be recorded", { jobs: endings.length, error: messageOf(error) });
+				const away = error instanceof StorageUnavailable;
+				if (!away && endings.length > 1) return (await Promise.all(endings.map(ending => this.#finish([ending])))).flat();
+				if (!away || this.#now >= giveUpAt) return [];
+				await new Promise<void>(resolve => this.#deps.clock.after(STORE_RETRY_MS, resolve));
+			}
+		}
+	}
+
+	#note({ job, startedAt }: Run, outcome: Outcome, at: number, ending: Ending | null): void {
+		const entry = {
+			id: toJobId(job),
+			tenant_id: job.tenant,
+			task: job.task,
+			attempt: attemptOf(job),
+			outcome,
+			waited_ms: Math.max(0, startedAt - job.runAt),
+			ran_ms: Math.max(0, at - startedAt),
+		};
+		if (this.#jobs.length < REPORT_JOBS_MAX) this.#jobs.push(entry);
+		this.#deps.onOutcome?.({
+			...entry,
+			max_attempts: job.maxRetries + 1,
+			trace_id: job.traceId,
+			...(ending !== null && "error" in ending ? { error: JSON.parse(ending.error).message } : {}),
+			...(ending !== null && "delayMs" in ending ? { again_in_ms: ending.delayMs } : {}),
+		});
+	}
+
+	/** Waits until a job ends or, while this tick may start more, until `dueAt`, its deadline or the bell. */
+	async #pause(dueAt: number | null): Promise<void> {
+		const { clock, wake } = this.#deps;
+		if (this.#ended.length === 0 && this.#running.size > 0)
+			await new Promise<void>(resolve => {
+				this.#stir = resolve;
+				if (this.#stoppedBy !== null) return;
+				const cancelTimer = clock.after(Math.min(dueAt ?? Infinity, this.#deadline) - clock.now(), () => this.#stir());
+				const stopListening = wake.listen(() => this.#stir());
+				this.#stir = () => {
+					cancelTimer();
+					stopListening();
+					wake.heard();
+					resolve();
+				};
+				if (wake.heard()) this.#stir();
+			});
+		this.#stir = () => {};
+		await clock.turn();
+	}
+
+	/** Extends the leases of what runs, three times as often as they end; learns of cancels and losses. */
+	#heartbeat(): () => void {
+		const everyMs = this.#deps.config.leaseMs / 3;
+		let cancelTimer = () => {};
+		const beat = async (): Promise<void> => {
+			if (this.#running.size > 0) {
+				const runs = [...this.#running.values()];
+				const leases = runs.map(({ job, attempt }) => {
+					const progress = attempt.takeProgress();
+					return { id: job.id, token: job.token, ...(progress === undefined ? {} : { progress }) };
+				});
+				try {
+					const held = new Map((await this.#worker.extendLeases(leases, this.#deps.config.leaseMs, this.#now)).map(lease => [lease.id, lease]));
+					for (const { job, attempt } of runs) {
+						const lease = held.get(job.id);
+						if (lease === undefined) attempt.stop("lease_lost");
+						else if (lease.cancelRequested) attempt.stop("cancelled");
+					}
+				} catch (error) {
+					this.#deps.log.error("leases could not be extended", { jobs: leases.length, error: messageOf(error) });
+				}
+			}
+			cancelTimer = this.#deps.clock.after(everyMs, () => void beat());
+		};
+		cancelTimer = this.#deps.clock.after(everyMs, () => void beat());
+		return () => cancelTimer();
+	}
+
+	/** On stop: start nothing more, and give back what still runs when the grace period is over. */
+	#watchStop(): () => void {
+		const { stop } = this.#options;
+		if (stop === undefined) return () => {};
+		let cancelTimer = () => {};
+		const onStop = () => {
+			this.#stir();
+			cancelTimer = this.#deps.clock.after(this.#deps.config.graceMs, () => {
+				for (const { attempt } of this.#running.values()) attempt.stop("stopping");
+			});
+		};
+		if (stop.aborted) onStop();
+		else stop.addEventListener("abort", onStop, { once: true });
+		return () => {
+			cancelTimer();
+			stop.removeEventListener("abort", onStop);
+		};
+	}
+
+	#report(next: NextDue): TickReport {
+		return {
+			tick_id: `tick_${this.#deps.random.traceId().slice(0, 16)}`,
+			dry_run: false,
+			trigger: this.#options.trigger,
+			started_at: instant(this.#startedAt),
+			duration_ms: this.#now - this.#startedAt,
+			budget_ms: this.#budgetMs,
+			stopped_by: this.#stoppedBy ?? "stopped",
+			claimed: this.#claimed,
+			outcomes: this.#outcomes,
+			...this.#counts,
+			jobs: this.#jobs,
+			jobs_omitted: Math.max(0, this.#claimed - this.#jobs.length),
+			held: [],
+			statements: this.#deps.store.statements() - this.#statementsAtStart,
+			next_wake_at: instantOrNull(next.at),
+			next_wake_reason: next.reason,
+		};
+	}
+}
+
+const OUTCOME_OF_ENDING: Record<Ending["outcome"], Outcome> = {
+	done: "done",
+	retry: "retry",
+	failed: "failed",
+	snooze: "snoozed",
+	release: "released",
+	cancelled: "cancelled",
+	expired: "cancelled",
+};
+function outcomeOf(ending: Ending, { state }: Moved): Outcome {
+	if (state === "dead") return "dead_letter";
+	if (state === "cancelled") return "cancelled";
+	return OUTCOME_OF_ENDING[ending.outcome];
+}
+
+/** What a tick would do at this moment, in the same form; nothing is written. */
+export async function rehearseTick(deps: TickDeps, options: TickOptions): Promise<TickReport> {
+	const { store, clock, config, random } = deps;
+	const startedAt = clock.now();
+	const before = store.statements();
+	const tasks = Object.keys(deps.tasks);
+	const limit = Math.min(options.jobsMax ?? config.tickJobsMax, config.tickJobsMax, Math.max(0, deps.slots.size - deps.slots.busy));
+	const request = { tasks, limit, leaseMs: config.leaseMs, token: random.token(), worker: deps.worker };
+	const { claimed: jobs, lost, late, pruned } = await store.rehearse(request, config.sweepJobsMax, startedAt);
+	const next = await store.nextDue(tasks, startedAt);
+	const held = await store.held();
+	return {
+		tick_id: `tick_${random.traceId().slice(0, 16)}`,
+		dry_run: true,
+		trigger: options.trigger,
+		started_at: instant(startedAt),
+		duration_ms: clock.now() - startedAt,
+		budget_ms: Math.min(options.budgetMs ?? config.tickBudgetMs, config.tickBudgetMs),
+		stopped_by: jobs.length < limit ? "nothing_due" : "slots",
+		claimed: jobs.length,
+		outcomes: {},
+		expired_leases: lost.length,
+		expired_starts: late.length,
+		pruned,
+		jobs: jobs.slice(0, REPORT_JOBS_MAX).map(job => ({
+			id: toJobId(job),
+			tenant_id: job.tenant,
+			task: job.task,
+			attempt: attemptOf(job),
+			outcome: null,
+			waited_ms: Math.max(0, startedAt - job.runAt),
+			ran_ms: null,
+		})),
+		jobs_omitted: Math.max(0, jobs.length - REPORT_JOBS_MAX),
+		held: [...held],
+		statements: store.statements() - before,
+		next_wake_at: instantOrNull(next.at),
+		next_wake_reason: next.reason,
+	};
+}

@@ -1,0 +1,135 @@
+/** The HTTP API. Owns headers, timeouts, and turning every trouble into a Problem whose message can be shown as it is. */
+
+/** @import { Job, JobList, Metrics, Submission, Task } from "./types.js" */
+
+const TIMEOUT_MS = 15_000;
+
+/** What went wrong, as the server's problem document says it, or as far as the browser knows. */
+export class Problem extends Error {
+	/**
+	 * @param {string} detail
+	 * @param {{ status?: number, code?: string, errors?: { pointer: string, detail: string }[] }} [more]
+	 */
+	constructor(detail, { status = 0, code = "unreachable", errors = [] } = {}) {
+		super(detail);
+		this.status = status;
+		this.code = code;
+		this.errors = errors;
+	}
+}
+
+/**
+ * @typedef {object} Options
+ * @property {string | null} [tenant] null reads across all tenants
+ * @property {Record<string, string | number | null | undefined>} [query]
+ * @property {unknown} [body]
+ * @property {AbortSignal} [signal]
+ * @property {number} [waitMs] how long the server may hold the answer back
+ */
+
+/**
+ * @param {"GET" | "POST"} method
+ * @param {string} path
+ * @param {Options} options
+ * @returns {Promise<any>}
+ */
+async function request(method, path, { tenant = null, query = {}, body, signal, waitMs = 0 }) {
+	const url = new URL(path, location.origin);
+	for (const [name, value] of Object.entries(query)) if (value) url.searchParams.set(name, String(value));
+	if (waitMs > 0) url.searchParams.set("wait_ms", String(waitMs));
+	const headers = new Headers();
+	try {
+		headers.set("x-tenant-id", tenant ?? "*");
+	} catch {
+		throw new Problem(`The tenant "${tenant}" has characters that an HTTP header cannot carry.`, { code: "tenant_invalid" });
+	}
+	if (body !== undefined) headers.set("content-type", "application/json");
+	const timeout = AbortSignal.timeout(TIMEOUT_MS + waitMs);
+	let response;
+	let answer;
+	try {
+		response = await fetch(url, {
+			method,
+			headers,
+			body: body === undefined ? undefined : JSON.stringify(body),
+			signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+		});
+		answer = await response.json().catch(() => null);
+	} catch (error) {
+		if (signal?.aborted) throw error;
+		throw new Problem(timeout.aborted ? "The server took too long to answer." : "The server cannot be reached.");
+	}
+	if (response.ok && answer !== null) return answer;
+	const detail = answer?.detail ?? answer?.title ?? `The server answered ${response.status} without a reason.`;
+	throw new Problem(String(detail), {
+		status: response.status,
+		code: answer?.code ?? "unknown",
+		errors: Array.isArray(answer?.errors) ? answer.errors : [],
+	});
+}
+
+/**
+ * True for the error of a request that the page itself gave up.
+ * @param {unknown} error
+ */
+export const isAbort = error => error instanceof DOMException && error.name === "AbortError";
+
+/**
+ * The sentence to show for any error.
+ * @param {unknown} error
+ */
+export const messageOf = error => (error instanceof Error ? error.message : String(error));
+
+/**
+ * @param {string} tenant
+ * @returns {Promise<Metrics>}
+ */
+export const getMetrics = tenant => request("GET", "/api/metrics", { tenant });
+
+/**
+ * @param {string | null} tenant
+ * @param {Record<string, string | number | null>} query
+ * @param {AbortSignal} signal
+ * @returns {Promise<JobList>}
+ */
+export const listJobs = (tenant, query, signal) => request("GET", "/api/jobs", { tenant, query, signal });
+
+/**
+ * @param {string | null} tenant
+ * @param {string} id
+ * @param {{ signal?: AbortSignal, waitMs?: number, history?: boolean }} [options]
+ * @returns {Promise<Job>}
+ */
+export const getJob = (tenant, id, { signal, waitMs, history = false } = {}) =>
+	request("GET", `/api/jobs/${encodeURIComponent(id)}`, { tenant, query: { include: history ? "history" : null }, signal, waitMs });
+
+/**
+ * @param {string} tenant
+ * @param {Submission} body
+ * @returns {Promise<Job>}
+ */
+export const submitJob = (tenant, body) => request("POST", "/api/jobs", { tenant, body });
+
+/**
+ * Both act as the job's own tenant, whatever the scope is.
+ * @param {Job} job
+ * @param {"cancel" | "retry"} verb
+ * @returns {Promise<Job>}
+ */
+export const actOnJob = (job, verb) =>
+	request("POST", `/api/jobs/${encodeURIComponent(job.id)}/${verb}`, { tenant: job.tenant_id, body: {} });
+
+/** @type {Promise<Task[]> | null} */
+let tasks = null;
+
+/**
+ * The tasks of this server, asked once a visit.
+ * @returns {Promise<Task[]>}
+ */
+export function listTasks() {
+	tasks ??= request("GET", "/api/tasks", {}).then(answer => answer.tasks);
+	tasks.catch(() => {
+		tasks = null;
+	});
+	return tasks;
+}

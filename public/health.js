@@ -1,0 +1,47 @@
+/** Is the queue well? Pure: the metrics in, one sentence out, with the place to look. */
+
+import { counting, plural } from "./format.js";
+
+/** @import { Metrics } from "./types.js" */
+
+/** A due job that no tick has looked at for so long means that nothing ticks. */
+const TICK_MISSING_MS = 30_000;
+
+/**
+ * Grey and green need nobody, amber resolves by itself, red needs a person.
+ * @param {Metrics} metrics
+ * @param {number} now
+ * @returns {{ level: "well" | "busy" | "sick", text: string, link?: { text: string, status: string } }}
+ */
+export function health(metrics, now) {
+	const { ready, dead_letter_queue: dead, workers } = metrics;
+	const dueFor = metrics.oldest_ready_at ? now - Date.parse(metrics.oldest_ready_at) : 0;
+	const quietFor = metrics.last_tick_at ? now - Date.parse(metrics.last_tick_at) : Number.POSITIVE_INFINITY;
+	if (ready > 0 && dueFor > TICK_MISSING_MS && quietFor > TICK_MISSING_MS) {
+		const since = metrics.last_tick_at ? `No tick for ${counting(quietFor)}` : "No tick yet";
+		return {
+			level: "sick",
+			text: `${since}, and ${plural(ready, "job")} ${ready === 1 ? "is" : "are"} due. Does the server tick?`,
+			link: { text: "See them", status: "pending" },
+		};
+	}
+	if (dead > 0) {
+		return {
+			level: "sick",
+			text: `${plural(dead, "job")} ${dead === 1 ? "has" : "have"} used up every attempt and ${dead === 1 ? "needs" : "need"} a look.`,
+			link: { text: "Open dead letters", status: "dead_letter" },
+		};
+	}
+	if (workers && workers.size > 0 && workers.busy >= workers.size && ready > 0) {
+		return {
+			level: "busy",
+			text: `All ${plural(workers.size, "worker")} ${workers.size === 1 ? "is" : "are"} busy; ${plural(ready, "job")} ${ready === 1 ? "waits" : "wait"} for a free one.`,
+		};
+	}
+	return { level: "well", text: "Healthy. Nothing needs you." };
+}
+
+/** @param {Metrics} metrics */
+export const isUnused = metrics =>
+	metrics.submitted_total === 0 &&
+	metrics.pending + metrics.running + metrics.done + metrics.failed + metrics.dead_letter_queue + metrics.cancelled === 0;

@@ -1,0 +1,172 @@
+/** Overview: is it well, and how much is there to do? Tiles that are doors to the jobs behind them, and two charts. */
+
+import { lineChart } from "../chart.js";
+import { now, ticking } from "../clock.js";
+import { draw, h, setText } from "../dom.js";
+import { ago, clockTime, count, counting, plural } from "../format.js";
+import { health, isUnused } from "../health.js";
+import { subscribe } from "../live.js";
+import { href } from "../router.js";
+import { columns, perMinute, samplesOf } from "../samples.js";
+import { mark } from "../status.js";
+import { firstSteps } from "./firstSteps.js";
+
+/** @import { Metrics, Page, Route } from "../types.js" */
+
+/**
+ * @param {Route} route
+ * @returns {Page}
+ */
+export function overviewPage({ tenant }) {
+	const healthLine = h("div", { class: "health" });
+	const tiles = [
+		tile("Waiting", "pending", m => count(m.pending), waitingNote),
+		tile(
+			"Running",
+			"running",
+			m => count(m.running),
+			m => (tenant ? "" : `for ${plural(m.active_tenants, "active tenant")}`),
+		),
+		tile(
+			"Finished per minute",
+			"done",
+			() => finishedRate(tenant),
+			m => `${count(m.done)} done`,
+		),
+		tile(
+			"Failed",
+			"failed",
+			m => count(m.failed),
+			() => "not tried again",
+		),
+		tile(
+			"Dead letters",
+			"dead_letter",
+			m => count(m.dead_letter_queue),
+			m => (m.dead_letter_queue > 0 ? "every attempt failed" : "none"),
+		),
+		tile(
+			"Oldest due",
+			"pending",
+			m => (m.oldest_ready_at ? counting(now() - Date.parse(m.oldest_ready_at)) : "–"),
+			m => (m.oldest_ready_at ? `due ${clockTime(Date.parse(m.oldest_ready_at), now())}` : "no job waits for its turn"),
+		),
+	];
+	const throughput = lineChart("Throughput", "per minute", [
+		{ label: "submitted", className: "line-submitted" },
+		{ label: "finished", className: "line-finished" },
+	]);
+	const depth = lineChart("Depth", "jobs", [
+		{ label: "waiting", className: "line-waiting" },
+		{ label: "running", className: "line-running" },
+	]);
+	const body = h(
+		"div",
+		{ class: "ages" },
+		h("h1", { class: "offscreen" }, "Overview"),
+		healthLine,
+		h(
+			"div",
+			{ class: "tiles" },
+			tiles.map(({ element }) => element),
+		),
+		h("div", { class: "charts" }, throughput.element, depth.element),
+	);
+	const element = h("div", null);
+
+	/** @type {Metrics | null} */
+	let metrics = null;
+	const update = () => {
+		if (!metrics) return;
+		const { level, text, link } = health(metrics, now());
+		draw(healthLine, [level, text], () => [
+			h(
+				"p",
+				{ class: `verdict is-${level}` },
+				mark(level === "well" ? "done" : level === "busy" ? "running" : "dead_letter"),
+				text,
+				link && " ",
+				link && h("a", { href: href(["jobs"], { status: link.status }) }, link.text),
+			),
+			h(
+				"p",
+				{ class: "pulse" },
+				ticking(() => pulse(metrics)),
+			),
+		]);
+		for (const { update } of tiles) update(metrics);
+	};
+	const end = subscribe(live => {
+		metrics = live.metrics;
+		draw(element, metrics ? isUnused(metrics) : "unknown", () => {
+			if (!metrics) return h("p", { class: "notice" }, "Waiting for the first numbers from the server.");
+			return isUnused(metrics) ? firstSteps(tenant) : body;
+		});
+		update();
+		const samples = samplesOf(tenant);
+		throughput.set(columns(samples, [perMinute(samples, 1), perMinute(samples, 2)]));
+		depth.set(columns(samples, [samples.map(sample => sample[3]), samples.map(sample => sample[4])]));
+	});
+
+	return {
+		title: "Overview",
+		element,
+		close() {
+			end();
+			throughput.close();
+			depth.close();
+		},
+	};
+}
+
+/**
+ * @param {string} label
+ * @param {string} status where the tile leads
+ * @param {(metrics: Metrics) => string} value
+ * @param {(metrics: Metrics) => string} note
+ */
+function tile(label, status, value, note) {
+	const number = h("span", { class: "number" });
+	const small = h("span", { class: "note" });
+	const element = h(
+		"a",
+		{ class: `tile tile-${status}`, href: href(["jobs"], { status }) },
+		h("span", { class: "label" }, label),
+		number,
+		small,
+	);
+	return {
+		element,
+		/** @param {Metrics} metrics */
+		update(metrics) {
+			setText(number, value(metrics));
+			setText(small, note(metrics));
+			element.classList.toggle("zero", number.textContent === "0" || number.textContent === "–");
+		},
+	};
+}
+
+/** @param {Metrics} metrics */
+function waitingNote({ delayed, blocked, ready }) {
+	const parts = [];
+	if (ready > 0) parts.push(`${count(ready)} due`);
+	if (delayed > 0) parts.push(`${count(delayed)} later`);
+	if (blocked > 0) parts.push(`${count(blocked)} behind a key`);
+	return parts.join(" · ") || "nothing to do";
+}
+
+/** @param {string | null} tenant */
+function finishedRate(tenant) {
+	const rate = perMinute(samplesOf(tenant), 2).at(-1);
+	return rate === null || rate === undefined ? "–" : count(rate);
+}
+
+/** @param {Metrics | null} metrics */
+function pulse(metrics) {
+	if (!metrics) return "";
+	const { last_tick_at: last, next_wake_at: next, workers } = metrics;
+	const parts = [last ? `last tick ${ago(now() - Date.parse(last))}` : "no tick yet"];
+	if (next) parts.push(`next wake ${clockTime(Date.parse(next), now())}`);
+	if (workers) parts.push(`${count(workers.busy)} of ${plural(workers.size, "worker")} busy`);
+	return parts.join(" · ");
+}
