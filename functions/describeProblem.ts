@@ -8,5 +8,10 @@ export const describeProblem = operation("describeProblem", ({ params }) => {
 	if (!Object.hasOwn(PROBLEMS, code)) throw new Problem("not_found", `There is no problem code ${code}. All of them: GET /openapi.json.`);
 	const [status, title] = PROBLEMS[code];
 	const rows = Object.entries(operations) as [string, OperationRow][];
-	return { code, status, title, operations: rows.filter(([, row]) => [...row.problems, ...commonProblems(row)].includes(code)).map(([name]) => name) };
+	return {
+		code,
+		status,
+		title,
+		operations: rows.filter(([, row]) => [...row.problems, ...commonProblems(row)].includes(code)).map(([name]) => name),
+	};
 });

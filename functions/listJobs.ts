@@ -24,6 +24,7 @@ export const listJobs = operation("listJobs", async ({ query, store }) => {
 const toCursor = (before: number): string => `1${before.toString(36)}`;
 function fromCursor(cursor: string): number {
 	const before = /^1[0-9a-z]{1,11}$/.test(cursor) ? Number.parseInt(cursor.slice(1), 36) : Number.NaN;
-	if (!Number.isSafeInteger(before)) throw new Problem("cursor_invalid", "Use next_cursor of the page before, as it is; without a cursor the list starts at the newest.");
+	if (!Number.isSafeInteger(before))
+		throw new Problem("cursor_invalid", "Use next_cursor of the page before, as it is; without a cursor the list starts at the newest.");
 	return before;
 }

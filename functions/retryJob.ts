@@ -8,9 +8,13 @@ import { jobText } from "../lib/wire.ts";
 export const retryJob = operation("retryJob", async ({ params, store, deps }) => {
 	const { job, changed } = found(await store.retryJob(refOf(params.id), deps.clock.now()));
 	if (!changed)
-		throw new Problem("job_not_finished", `The job is ${statusOf(job.state)}; only one that is failed, dead_letter or cancelled can be retried.`, {
-			members: { job_status: statusOf(job.state) },
-		});
+		throw new Problem(
+			"job_not_finished",
+			`The job is ${statusOf(job.state)}; only one that is failed, dead_letter or cancelled can be retried.`,
+			{
+				members: { job_status: statusOf(job.state) },
+			},
+		);
 	deps.wake.ring();
 	return new Reply(jobText(job));
 });

@@ -1,6 +1,7 @@
 /** POST /api/jobs: accepts a job, durably, or says why not. */
-import type { Body } from "../lib/contract.ts";
+
 import type { Deps } from "../lib/context.ts";
+import type { Body } from "../lib/contract.ts";
 import { found, waitForEnd } from "../lib/findJob.ts";
 import type { Job } from "../lib/job.ts";
 import { toJobId } from "../lib/jobId.ts";
@@ -46,12 +47,19 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 		case "replayed":
 			return reply(found(await store.getJobById(answer.id)), { "idempotency-replayed": "true" }, query.wait_ms, store, deps, signal);
 		case "key_conflict":
-			throw new Problem("idempotency_key_reused", `The key ${idempotencyKey} came with another request before. Send the same request again, or use a new key.`);
+			throw new Problem(
+				"idempotency_key_reused",
+				`The key ${idempotencyKey} came with another request before. Send the same request again, or use a new key.`,
+			);
 		case "backlog_full":
-			throw new Problem("tenant_backlog_full", `${store.tenant} has as many jobs waiting as it may have. Submit again when some have run, or raise its backlog limit.`, {
-				headers: { "retry-after": "10" },
-				members: { limit: "backlog" },
-			});
+			throw new Problem(
+				"tenant_backlog_full",
+				`${store.tenant} has as many jobs waiting as it may have. Submit again when some have run, or raise its backlog limit.`,
+				{
+					headers: { "retry-after": "10" },
+					members: { limit: "backlog" },
+				},
+			);
 	}
 });
 
@@ -144,7 +152,14 @@ const toStored = (job: NewJob, id: number, createdAt: number, tenant: string): J
 	payload: job.payload,
 });
 
-async function reply(job: Job, headers: Record<string, string>, waitMs: number | undefined, store: TenantStore, deps: Pick<Deps, "clock" | "ended">, signal: AbortSignal) {
+async function reply(
+	job: Job,
+	headers: Record<string, string>,
+	waitMs: number | undefined,
+	store: TenantStore,
+	deps: Pick<Deps, "clock" | "ended">,
+	signal: AbortSignal,
+) {
 	const now = waitMs === undefined ? job : await waitForEnd(job, waitMs, store, deps, signal);
 	return new Reply(jobText(now), { location: `/api/jobs/${toJobId(job)}`, ...headers });
 }

@@ -1,7 +1,7 @@
 /** Contract and functions become one app: every root serves the same routes, and answers the same for what is none. */
 import { Hono } from "hono";
-import { type OperationName, type OperationRow, operations } from "./contract.ts";
 import type { Deps } from "./context.ts";
+import { type OperationName, type OperationRow, operations } from "./contract.ts";
 import type { ApiFunction } from "./operation.ts";
 import { Problem, problemResponse } from "./problem.ts";
 
@@ -24,18 +24,33 @@ export function compose(functions: Functions, deps: () => Deps, addRoutes: (app:
 		app.all(path, context => {
 			const allow = allowed.includes("GET") ? [...allowed, "HEAD"] : allowed;
 			const { method } = context.req;
-			const problem = new Problem("method_not_allowed", `${method} does not work here; this path has ${allow.join(", ")}.`, { headers: { allow: allow.join(", ") } });
+			const problem = new Problem("method_not_allowed", `${method} does not work here; this path has ${allow.join(", ")}.`, {
+				headers: { allow: allow.join(", ") },
+			});
 			return problemResponse(problem, context.req.path, deps().random.traceId());
 		});
 	addRoutes(app);
 	app.notFound(context =>
-		problemResponse(new Problem("not_found", "Nothing is here. What there is: GET /openapi.json."), context.req.path, deps().random.traceId()),
+		problemResponse(
+			new Problem("not_found", "Nothing is here. What there is: GET /openapi.json."),
+			context.req.path,
+			deps().random.traceId(),
+		),
 	);
 	app.onError((error, context) => {
 		const { log, random } = deps();
 		const traceId = random.traceId();
-		log.error("a request failed outside the functions", { path: context.req.path, error: error.message, stack: error.stack, trace_id: traceId });
-		return problemResponse(new Problem("internal_error", `This is a mistake in tickq; its log has the cause under trace ${traceId}.`), context.req.path, traceId);
+		log.error("a request failed outside the functions", {
+			path: context.req.path,
+			error: error.message,
+			stack: error.stack,
+			trace_id: traceId,
+		});
+		return problemResponse(
+			new Problem("internal_error", `This is a mistake in tickq; its log has the cause under trace ${traceId}.`),
+			context.req.path,
+			traceId,
+		);
 	});
 	return app;
 }

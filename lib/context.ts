@@ -112,7 +112,12 @@ export class Slots {
 		this.busy += taken;
 		return taken;
 	}
-	give(count: number): void {
+	/** Gives back slots that were taken for nothing. */
+	untake(count: number): void {
+		this.busy -= count;
+	}
+	/** Frees the slots of jobs that have ended. */
+	free(count: number): void {
 		const wasFull = this.busy >= this.size;
 		this.busy -= count;
 		if (wasFull && this.busy < this.size) this.#bell.ring();

@@ -58,7 +58,9 @@ const listOf = <T extends readonly [string, ...string[]]>(values: T) =>
 		.transform(value => value.split(","))
 		.pipe(z.array(z.enum(values)).min(1).max(20));
 
-const waitMs = count(0, WAIT_MS_MAX).optional().describe("Answer when the job has ended, or after this many milliseconds, whichever comes first");
+const waitMs = count(0, WAIT_MS_MAX)
+	.optional()
+	.describe("Answer when the job has ended, or after this many milliseconds, whichever comes first");
 
 export const submitBody = z
 	.strictObject({
@@ -69,10 +71,17 @@ export const submitBody = z
 		run_at: optional(instantIn).describe("Not before this instant"),
 		start_by: optional(instantIn).describe("Cancelled, reason expired, if it has not started by this instant"),
 		max_retries: optional(z.int().min(0).max(100)).describe("Attempts after the first; the task's own number if absent"),
-		timeout_ms: optional(z.int().min(1).max(24 * 3_600_000)).describe("The longest one attempt may run"),
+		timeout_ms: optional(
+			z
+				.int()
+				.min(1)
+				.max(24 * 3_600_000),
+		).describe("The longest one attempt may run"),
 		key: optional(text(200)).describe("Jobs of one key of a tenant run one after the other, in order"),
 		tags: optional(z.array(text(100)).max(20)),
-		idempotency_key: optional(text(255)).describe("A second submit with it answers with the first one's job; also as header Idempotency-Key"),
+		idempotency_key: optional(text(255)).describe(
+			"A second submit with it answers with the first one's job; also as header Idempotency-Key",
+		),
 	})
 	.meta({ id: "Submit", examples: [{ task: "echo", payload: { hello: "world" } }, { payload: { task: "process_data" } }] });
 
@@ -343,7 +352,9 @@ export const operations = {
 
 export type Operations = typeof operations;
 export type OperationName = keyof Operations;
-export type Query<N extends OperationName> = Operations[N] extends { query: infer Q extends z.ZodType } ? z.output<Q> : Record<never, never>;
+export type Query<N extends OperationName> = Operations[N] extends { query: infer Q extends z.ZodType }
+	? z.output<Q>
+	: Record<never, never>;
 export type Body<N extends OperationName> = Operations[N] extends { body: infer B extends z.ZodType } ? z.output<B> : undefined;
 export type Answer<N extends OperationName> = z.output<Operations[N]["answer"]>;
 

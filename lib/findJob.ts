@@ -1,11 +1,12 @@
 /** What several functions do with one job: find it by its public id, and wait for its end. */
 import type { Deps } from "./context.ts";
-import { fromJobId } from "./jobId.ts";
 import { isEnded, type Job, type JobRef } from "./job.ts";
+import { fromJobId } from "./jobId.ts";
 import { Problem } from "./problem.ts";
 import type { JobReader } from "./storage/storage.ts";
 
-const notFound = (): Problem => new Problem("job_not_found", "There is no such job here. It may be another tenant's, or older than its retention.");
+const notFound = (): Problem =>
+	new Problem("job_not_found", "There is no such job here. It may be another tenant's, or older than its retention.");
 
 /** Reads a public id; what cannot be one is a job that is not there. */
 export function refOf(id: string | undefined): JobRef {
@@ -24,7 +25,13 @@ export function found<T>(value: T | null): T {
 const LOOK_EVERY_MS = 500;
 
 /** Waits until the job has ended, at most `waitMs`, or until the caller has gone; answers it as it is then. */
-export async function waitForEnd(job: Job, waitMs: number, store: JobReader, { clock, ended }: Pick<Deps, "clock" | "ended">, signal: AbortSignal): Promise<Job> {
+export async function waitForEnd(
+	job: Job,
+	waitMs: number,
+	store: JobReader,
+	{ clock, ended }: Pick<Deps, "clock" | "ended">,
+	signal: AbortSignal,
+): Promise<Job> {
 	const until = clock.now() + waitMs;
 	let current = job;
 	while (!isEnded(current.state) && clock.now() < until && !signal.aborted) {

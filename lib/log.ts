@@ -36,4 +36,5 @@ export function createLog(sink: LogSink, now: () => number, least: LogLevel, bas
 }
 
 /** What a thrown value says, for people: never empty. */
-export const messageOf = (error: unknown): string => (error instanceof Error ? error.message || error.name : String(error)) || "unknown error";
+export const messageOf = (error: unknown): string =>
+	(error instanceof Error ? error.message || error.name : String(error)) || "unknown error";

@@ -1,6 +1,7 @@
 /** The metrics object, the same over HTTP and on the WebSocket. */
-import type { Answer } from "./contract.ts";
+
 import type { Deps } from "./context.ts";
+import type { Answer } from "./contract.ts";
 import type { QueueCounts } from "./storage/storage.ts";
 import { instant, instantOrNull } from "./wire.ts";
 

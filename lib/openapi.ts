@@ -8,10 +8,16 @@ type JsonSchema = Record<string, unknown>;
 
 /** Schemas with an id become components; everything else stands where it is used. */
 function schemaOf(schema: z.ZodType, components: Record<string, JsonSchema>, io: "input" | "output"): JsonSchema {
-	const { $schema: _, $defs, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: "any", target: "draft-2020-12" }) as JsonSchema & { $defs?: Record<string, JsonSchema> };
+	const {
+		$schema: _,
+		$defs,
+		...rest
+	} = z.toJSONSchema(schema, { io, unrepresentable: "any", target: "draft-2020-12" }) as JsonSchema & {
+		$defs?: Record<string, JsonSchema>;
+	};
 	for (const [name, definition] of Object.entries($defs ?? {})) components[name] = moveRefs(definition);
 	const moved = moveRefs(rest);
-	const id = moved["id"];
+	const id = moved.id;
 	if (typeof id !== "string") return moved;
 	components[id] = moved;
 	return { $ref: `#/components/schemas/${id}` };
@@ -61,9 +67,13 @@ function parametersOf(row: OperationRow, components: Record<string, JsonSchema>)
 
 function responsesOf(row: OperationRow, components: Record<string, JsonSchema>): Record<string, JsonSchema> {
 	const byStatus = new Map<number, ProblemCode[]>();
-	for (const code of [...row.problems, ...commonProblems(row)]) byStatus.set(PROBLEMS[code][0], [...(byStatus.get(PROBLEMS[code][0]) ?? []), code]);
+	for (const code of [...row.problems, ...commonProblems(row)])
+		byStatus.set(PROBLEMS[code][0], [...(byStatus.get(PROBLEMS[code][0]) ?? []), code]);
 	return Object.fromEntries([
-		[String(row.status), { description: "Success", content: { "application/json": { schema: schemaOf(row.answer, components, "output") } } }],
+		[
+			String(row.status),
+			{ description: "Success", content: { "application/json": { schema: schemaOf(row.answer, components, "output") } } },
+		],
 		...[...byStatus].map(([status, codes]) => [
 			String(status),
 			{ description: codes.join(", "), content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } } },
@@ -76,20 +86,30 @@ export function openApiDocument(): Record<string, unknown> {
 	const components: Record<string, JsonSchema> = { Problem: PROBLEM };
 	const paths: Record<string, Record<string, JsonSchema>> = {};
 	for (const [name, row] of Object.entries(operations) as [string, OperationRow][]) {
-		const path = (paths[row.path] ??= {});
-		path[row.method.toLowerCase()] = {
+		paths[row.path] ??= {};
+		paths[row.path]![row.method.toLowerCase()] = {
 			operationId: name,
 			summary: row.summary,
 			parameters: parametersOf(row, components),
 			...(row.body === undefined
 				? {}
-				: { requestBody: { required: name === "submitJob", content: { "application/json": { schema: schemaOf(row.body, components, "input") } } } }),
+				: {
+						requestBody: {
+							required: name === "submitJob",
+							content: { "application/json": { schema: schemaOf(row.body, components, "input") } },
+						},
+					}),
 			responses: responsesOf(row, components),
 		};
 	}
 	return {
 		openapi: "3.1.0",
-		info: { title: "tickq", version: VERSION, description: "A multi-tenant job queue. Fields and codes are only ever added.", license: { name: "MIT", identifier: "MIT" } },
+		info: {
+			title: "tickq",
+			version: VERSION,
+			description: "A multi-tenant job queue. Fields and codes are only ever added.",
+			license: { name: "MIT", identifier: "MIT" },
+		},
 		servers: [{ url: "/" }],
 		paths,
 		components: { schemas: components },

@@ -3,8 +3,8 @@
  * {@link operation} is `(Request, deps) → Response` and can be called alone, without a router or a server.
  */
 import type * as z from "zod";
-import { type Answer, type Body, type OperationName, type OperationRow, operations, type Query, TENANT_NAME } from "./contract.ts";
 import type { Deps } from "./context.ts";
+import { type Answer, type Body, type OperationName, type OperationRow, operations, type Query, TENANT_NAME } from "./contract.ts";
 import { messageOf } from "./log.ts";
 import { type FieldError, Problem, type ProblemCode, problemResponse } from "./problem.ts";
 import { type JobReader, type OperatorStore, StorageUnavailable, type TenantStore, type WorkerStore } from "./storage/storage.ts";
@@ -13,15 +13,16 @@ export type ApiFunction = (request: Request, deps: Deps) => Promise<Response>;
 
 type Row<N extends OperationName> = (typeof operations)[N];
 /** The facet of storage that an operation's scope allows. */
-type Store<N extends OperationName> = Row<N> extends { tenants: "one" }
-	? TenantStore
-	: Row<N> extends { scope: "tenant" }
-		? JobReader
-		: Row<N> extends { scope: "worker" }
-			? WorkerStore
-			: Row<N> extends { scope: "operator" }
-				? OperatorStore
-				: undefined;
+type Store<N extends OperationName> =
+	Row<N> extends { tenants: "one" }
+		? TenantStore
+		: Row<N> extends { scope: "tenant" }
+			? JobReader
+			: Row<N> extends { scope: "worker" }
+				? WorkerStore
+				: Row<N> extends { scope: "operator" }
+					? OperatorStore
+					: undefined;
 
 export interface Call<N extends OperationName> {
 	readonly store: Store<N>;
@@ -53,7 +54,10 @@ export class Reply {
 export const VERSION = "0.1.0";
 
 /** Makes a function of the contract. `run` answers the success body, or throws a {@link Problem}. */
-export function operation<N extends OperationName>(name: N, run: (call: Call<N>) => Promise<Answer<N> | Reply> | Answer<N> | Reply): ApiFunction {
+export function operation<N extends OperationName>(
+	name: N,
+	run: (call: Call<N>) => Promise<Answer<N> | Reply> | Answer<N> | Reply,
+): ApiFunction {
 	const row: OperationRow = operations[name];
 	const readParams = pathReader(row.path);
 	return async (request, deps) => {
@@ -173,12 +177,17 @@ async function readBody(schema: z.ZodType, request: Request, bytesMax: number): 
 	const text = await readText(request, bytesMax);
 	if (text === "" && type === null) return check(schema, {}, "body_invalid");
 	if (type === null || !/^application\/(?:json|[\w.+-]+\+json)\s*(?:;|$)/i.test(type))
-		throw new Problem("media_type_unsupported", "Send JSON and say so: -H 'Content-Type: application/json'.", { headers: { "accept-post": "application/json" } });
+		throw new Problem("media_type_unsupported", "Send JSON and say so: -H 'Content-Type: application/json'.", {
+			headers: { "accept-post": "application/json" },
+		});
 	let body: unknown;
 	try {
 		body = JSON.parse(text);
 	} catch (error) {
-		throw new Problem("json_invalid", text === "" ? "The body is empty; send a JSON object." : `The body cannot be read as JSON: ${messageOf(error)}.`);
+		throw new Problem(
+			"json_invalid",
+			text === "" ? "The body is empty; send a JSON object." : `The body cannot be read as JSON: ${messageOf(error)}.`,
+		);
 	}
 	return check(schema, body, "body_invalid");
 }
@@ -236,7 +245,10 @@ function fieldErrors(error: z.ZodError, prefix: string): FieldError[] {
 	});
 }
 const lowerFirst = (message: string): string => {
-	const text = message.replace(/^Invalid input: /, "must fit: ").replace(/^Invalid /, "is no valid ").replace(/^Too (small|big): expected \w+ to (?:be|have) /, "must be ");
+	const text = message
+		.replace(/^Invalid input: /, "must fit: ")
+		.replace(/^Invalid /, "is no valid ")
+		.replace(/^Too (small|big): expected \w+ to (?:be|have) /, "must be ");
 	return text.charAt(0).toLowerCase() + text.slice(1);
 };
 

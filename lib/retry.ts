@@ -1,5 +1,5 @@
 /** When a failed attempt is repeated. Pure: the random number is an argument. */
-import { RetryAfter, type RetryPolicy } from "./task.ts";
+import type { RetryAfter, RetryPolicy } from "./task.ts";
 
 /** 4 attempts, up to 2 s, 6 s and 18 s apart. */
 export const RETRY_DEFAULT: RetryPolicy = { maxRetries: 3, baseMs: 2000, factor: 3, maxMs: 5 * 60_000 };

@@ -7,7 +7,16 @@ import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
 import { backoffMs, RETRY_DEFAULT, retryAfterMs } from "./retry.ts";
 import type { Claimed, Ending, FollowUp } from "./storage/storage.ts";
-import { Failed, type FollowUpOptions, RetryAfter, type RetryPolicy, Snooze, type Task, type TaskContext, type TaskRegistry } from "./task.ts";
+import {
+	Failed,
+	type FollowUpOptions,
+	RetryAfter,
+	type RetryPolicy,
+	Snooze,
+	type Task,
+	type TaskContext,
+	type TaskRegistry,
+} from "./task.ts";
 
 /** Why an attempt was told to stop. */
 export type StopReason = "timeout" | "cancelled" | "stopping" | "lease_lost";
@@ -74,7 +83,10 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 		idempotencyKey: toJobId(job),
 		log: needs.log.with({ job_id: toJobId(job), tenant_id: job.tenant, task: job.task, attempt: attemptOf(job), trace_id: job.traceId }),
 		progress(percent, message) {
-			progress = JSON.stringify({ percent: Math.min(100, Math.max(0, Number(percent) || 0)), ...(message === undefined ? {} : { message: String(message).slice(0, 500) }) });
+			progress = JSON.stringify({
+				percent: Math.min(100, Math.max(0, Number(percent) || 0)),
+				...(message === undefined ? {} : { message: String(message).slice(0, 500) }),
+			});
 		},
 		submit(name, payload, options) {
 			followUps.push(toFollowUp(job, name, payload, options, tasks, needs));
@@ -84,7 +96,9 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 	const run = async (): Promise<Ending> => {
 		const result = toJson(await task.run(readPayload(job, task), context));
 		if (result.length > config.resultBytesMax)
-			throw new Failed(`the result has ${result.length} bytes, above the limit of ${config.resultBytesMax}: store it elsewhere and return where it is`);
+			throw new Failed(
+				`the result has ${result.length} bytes, above the limit of ${config.resultBytesMax}: store it elsewhere and return where it is`,
+			);
 		return { ...lease, outcome: "done", result, ...(followUps.length === 0 ? {} : { followUps }) };
 	};
 	const stopped = new Promise<never>((_, reject) => {
@@ -159,7 +173,14 @@ function errorText(thrown: unknown, attempt: number): string {
 }
 
 /** A follow-up is held to the same rules as a submit, at the place where it is asked for: a mistake there is a failed attempt. */
-function toFollowUp(job: Claimed, name: string, payload: unknown, options: FollowUpOptions = {}, tasks: TaskRegistry, { clock, random }: Needs): FollowUp {
+function toFollowUp(
+	job: Claimed,
+	name: string,
+	payload: unknown,
+	options: FollowUpOptions = {},
+	tasks: TaskRegistry,
+	{ clock, random }: Needs,
+): FollowUp {
 	const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined;
 	if (task === undefined) throw new Error(`submit: there is no task ${name}`);
 	const parsed = task.input?.safeParse(payload);

@@ -3,8 +3,9 @@
  * records their endings in batches, and fills each slot again as it becomes free, until nothing is due or a bound is reached. Then it
  * says when it next needs to be woken. An idle tick is one statement.
  */
-import type { Answer } from "./contract.ts";
+
 import { type Deps, OUTCOMES, type Outcome } from "./context.ts";
+import type { Answer } from "./contract.ts";
 import { attemptOf } from "./history.ts";
 import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
@@ -197,7 +198,7 @@ class Pass {
 	async #settleAndClaim(mayClaim: boolean): Promise<{ jobs: number; full: boolean } | null> {
 		const ended = this.#ended;
 		this.#ended = [];
-		this.#deps.slots.give(ended.length);
+		this.#deps.slots.free(ended.length);
 		const wanted = mayClaim ? this.#deps.slots.take(this.#jobsMax - this.#claimed) : 0;
 		const settling = ended.length === 0 ? null : this.#settle(ended);
 		if (wanted > 0) {
@@ -207,7 +208,7 @@ class Pass {
 			try {
 				jobs = await this.#worker.claimDueJobs(request, this.#now);
 			} finally {
-				this.#deps.slots.give(wanted - jobs.length);
+				this.#deps.slots.untake(wanted - jobs.length);
 			}
 			this.#claimed += jobs.length;
 			for (const job of jobs) this.#start(job);
@@ -229,7 +230,7 @@ class Pass {
 			this.#running.delete(job.id);
 			this.#deps.running.delete(job.id);
 			if (ending === null) {
-				this.#deps.slots.give(1);
+				this.#deps.slots.free(1);
 				this.#outcomes.lost++;
 				this.#note(run, "lost", this.#now, null);
 			} else this.#ended.push({ run, ending, at: this.#now });
@@ -320,7 +321,9 @@ class Pass {
 					return { id: job.id, token: job.token, ...(progress === undefined ? {} : { progress }) };
 				});
 				try {
-					const held = new Map((await this.#worker.extendLeases(leases, this.#deps.config.leaseMs, this.#now)).map(lease => [lease.id, lease]));
+					const held = new Map(
+						(await this.#worker.extendLeases(leases, this.#deps.config.leaseMs, this.#now)).map(lease => [lease.id, lease]),
+					);
 					for (const { job, attempt } of runs) {
 						const lease = held.get(job.id);
 						if (lease === undefined) attempt.stop("lease_lost");

@@ -77,23 +77,23 @@ function toWireEvent({ seq, at, kind, data }: JobEvent, job: Job) {
 }
 
 function sentence(kind: JobEvent["kind"], data: JobEvent["data"], job: Job): string {
-	const message = (data["error"] as { message?: string } | null | undefined)?.message;
-	const attempt = data["attempt"];
+	const message = (data.error as { message?: string } | null | undefined)?.message;
+	const attempt = data.attempt;
 	switch (kind) {
 		case "submitted":
 			return `Submitted by ${job.tenant}.`;
 		case "claimed":
-			return `Attempt ${attempt} started${data["worker"] ? ` on ${data["worker"]}` : ""}.`;
+			return `Attempt ${attempt} started${data.worker ? ` on ${data.worker}` : ""}.`;
 		case "done":
 			return "Done.";
 		case "failed":
 			return `Failed for good: ${message ?? "no message"}.`;
 		case "dead_letter":
-			return data["reason"] === "lease_lost"
+			return data.reason === "lease_lost"
 				? "Given up: its worker went away three times in a row."
 				: `Given up, the retries are spent: ${message ?? "no message"}.`;
 		case "cancelled":
-			return data["reason"] === "expired" ? "Cancelled: it could not start before its deadline." : "Cancelled on request.";
+			return data.reason === "expired" ? "Cancelled: it could not start before its deadline." : "Cancelled on request.";
 		case "retry":
 			return `The attempt failed: ${message ?? "no message"}. It is tried again.`;
 		case "snoozed":

@@ -64,11 +64,11 @@ function pair(ms, big, bigUnit, small, smallUnit) {
 }
 
 /**
- * now, 41 s ago, 3 m ago, 2 h ago, 5 d ago.
+ * just now, 41 s ago, 3 m ago, 2 h ago, 5 d ago.
  * @param {number} ms how long ago
  */
 export function ago(ms) {
-	if (ms < SECOND) return "now";
+	if (ms < SECOND) return "just now";
 	if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s ago`;
 	if (ms < HOUR) return `${Math.floor(ms / MINUTE)} m ago`;
 	if (ms < DAY) return `${Math.floor(ms / HOUR)} h ago`;

@@ -19,7 +19,7 @@ const METRIC = /** @type {const} */ ({
 });
 
 export function filterBar() {
-	const statuses = h("ul", { class: "chips", "aria-label": "Status" });
+	const statuses = h("ul", { class: "chips" });
 	const added = h("ul", { class: "chips added", "aria-label": "Filters" });
 	const suggestions = h("datalist", { id: "filter-suggestions" });
 	const input = h("input", {

@@ -83,14 +83,12 @@ export function jobPage({ path, tenant }) {
 	/** @param {unknown} error */
 	function fail(error) {
 		if (isAbort(error) || signal.aborted) return;
-		if (job) {
-			// The shown job stays; the next change of the queue asks again.
-			version = -1;
-			return;
-		}
 		const missing = error instanceof Problem && (error.status === 404 || error.status === 410);
-		unread = !missing;
 		version = -1;
+		// Otherwise the shown job stays, and the next change of the queue asks again.
+		if (job && !missing) return;
+		job = null;
+		unread = !missing;
 		element.replaceChildren(
 			h(
 				"div",

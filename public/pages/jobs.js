@@ -32,7 +32,7 @@ export function jobsPage(first) {
 	let jobs = [];
 	/** The cursor of the next page, and the address that the rows belong to. */
 	let next = /** @type {string | null} */ (null);
-	let shownFor = "";
+	let shownFor = /** @type {string | null} */ (null);
 	/** How many newer rows wait to be shown. */
 	let added = 0;
 	let version = /** @type {number | null} */ (null);
@@ -44,7 +44,7 @@ export function jobsPage(first) {
 	const body = h("tbody", null);
 	const table = h(
 		"table",
-		{ class: "jobs" },
+		{ class: "jobs ages" },
 		h("caption", { class: "offscreen" }, "Jobs, newest first"),
 		h(
 			"thead",
@@ -66,7 +66,7 @@ export function jobsPage(first) {
 		h("div", { class: "page-head" }, h("h1", null, "Jobs"), h("a", { class: "button primary", href: href(["submit"]) }, "Submit a job")),
 		filters.element,
 		h("div", { class: "newer-slot" }, newer),
-		h("div", { class: "card list ages" }, table, note, foot),
+		h("div", { class: "card list" }, table, note, foot),
 	);
 
 	const address = () => route.params.toString();
@@ -147,6 +147,8 @@ export function jobsPage(first) {
 			const refused = error instanceof Problem && error.status >= 400 && error.status < 500;
 			// Rows of another filter would be a lie below this address.
 			if (shownFor !== address()) show({ jobs: [], count: 0, next_cursor: null });
+			// What the server refused it would refuse again with every change.
+			if (refused) shownFor = null;
 			showNote([
 				h("p", { class: "error-text" }, messageOf(error)),
 				refused ? clearFilters() : h("button", { type: "button", onclick: () => load() }, "Try again"),
@@ -157,7 +159,7 @@ export function jobsPage(first) {
 	let refreshing = false;
 	/** Asks again after a change: rows are updated in place, new ones only counted. */
 	async function refresh() {
-		if (refreshing) return;
+		if (refreshing || shownFor !== address()) return;
 		refreshing = true;
 		try {
 			// Newer rows push the shown ones down: the answer must be long enough to reach them.
@@ -176,6 +178,7 @@ export function jobsPage(first) {
 			else showNote(emptyNote());
 			return;
 		}
+		showNote(null);
 		const fresh = new Map(answer.jobs.map(job => [job.id, job]));
 		const known = new Set(rows.map(row => row.id));
 		// Rows below the last one that the answer still has were pushed out of it by newer ones; the other missing rows no longer match.
@@ -192,7 +195,8 @@ export function jobsPage(first) {
 		jobs = jobs.map(job => fresh.get(job.id) ?? job);
 		added = answer.jobs.filter(job => !known.has(job.id)).length;
 		newer.hidden = added + gone === 0;
-		newer.textContent = `↑ Refresh: ${[added > 0 && `${added} newer`, gone > 0 && `${gone} moved on`].filter(Boolean).join(", ")}`;
+		const more = end === -1 ? `${added} or more` : added;
+		newer.textContent = `↑ Refresh: ${[added > 0 && `${more} newer`, gone > 0 && `${gone} moved on`].filter(Boolean).join(", ")}`;
 		learn(answer.jobs);
 	}
 

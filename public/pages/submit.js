@@ -8,7 +8,6 @@ import { field } from "../field.js";
 import { parseDuration, pretty, span } from "../format.js";
 import { go, href } from "../router.js";
 import { knownTenants, rememberSubmit, tenantForSubmit } from "../tenants.js";
-import { toast } from "../toast.js";
 
 /** @import { Page, Route, Submission, Task } from "../types.js" */
 /** @import { Field } from "../field.js" */
@@ -67,7 +66,7 @@ export function submitPage(route) {
 	};
 
 	const problem = h("p", { class: "problem", role: "alert" });
-	const button = h("button", { type: "submit", class: "primary" }, "Submit");
+	const button = h("button", { type: "submit", class: "primary", title: "Ctrl+Enter" }, "Submit");
 	const about = h("section", { class: "card about" });
 	const command = h("section", { class: "card" });
 	const form = h(
@@ -175,7 +174,6 @@ export function submitPage(route) {
 		try {
 			const job = await submitJob(tenant, submission);
 			rememberSubmit(tenant);
-			toast("Submitted.");
 			// The new job may lie outside the scope; then the scope gives way.
 			if (!closed) go(href(["jobs", job.id], route.tenant === tenant ? {} : { tenant: null }));
 		} catch (error) {

@@ -217,7 +217,11 @@ export function toNextDue(row: Row, nowMs: number): NextDue {
 			reason = candidate;
 		}
 	}
-	const sweeps = { leases: isDue(row.lease), starts: isDue(row.start_by), old: isDue(row.prune === null ? null : row.prune - PRUNE_LATENESS_MS) };
+	const sweeps = {
+		leases: isDue(row.lease),
+		starts: isDue(row.start_by),
+		old: isDue(row.prune === null ? null : row.prune - PRUNE_LATENESS_MS),
+	};
 	return row.ready === 1 ? { at: nowMs, reason: "ready", ...sweeps } : { at, reason, ...sweeps };
 }
 

@@ -13,8 +13,8 @@ import {
 	type Moved,
 	type NewJob,
 	type OperatorStore,
-	type Rehearsal,
 	type QueueCounts,
+	type Rehearsal,
 	type Storage,
 	type StorageDefaults,
 	StorageUnavailable,
@@ -319,7 +319,11 @@ class SqliteWorkerStore implements WorkerStore {
 	async rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal> {
 		const { statements, claimed } = await this.#claim(request, nowMs);
 		const { defaults } = this.#store;
-		const parts = [expireLeasesStatements(sweepLimit, defaults, nowMs), cancelLateStatements(sweepLimit, defaults, nowMs), pruneStatements(sweepLimit, nowMs)];
+		const parts = [
+			expireLeasesStatements(sweepLimit, defaults, nowMs),
+			cancelLateStatements(sweepLimit, defaults, nowMs),
+			pruneStatements(sweepLimit, nowMs),
+		];
 		const rows = await this.#store.driver.rehearse([...parts.flat(), ...statements]);
 		const lastOf = (part: number): Row[] => rows[parts.slice(0, part + 1).flat().length - 1]!;
 		return {

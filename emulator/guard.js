@@ -1,0 +1,11 @@
+/**
+ * Speaks before anything else is loaded: better-sqlite3 ends an older Node without a message. Plain JavaScript, since an older Node
+ * cannot read the rest.
+ */
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+	process.stderr.write(
+		`tickq needs Node 22.18 or newer; this is ${process.versions.node}.\n  → start it through npm (npm run emulate): the project brings its own Node 26\n  → if that is what you did, install again with optional packages: npm ci --include=optional\n`,
+	);
+	process.exit(1);
+}

@@ -1,0 +1,139 @@
+/** `npm run tick`: one tick by hand on the database itself, for debugging; with --dry-run what it would do. */
+import { functions } from "../functions/all.ts";
+import { createLog } from "../lib/log.ts";
+import type { TickReport } from "../lib/tick.ts";
+import { loadTasks } from "./loadTasks.ts";
+import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
+import { openStorage } from "./openStorage.ts";
+import { durationText, textOutput } from "./output.ts";
+import { helpText, mistakesText, readSettings } from "./settings.ts";
+
+const FLAGS = [
+	["dry-run", "say what a tick would do; nothing is written"],
+	["json", "print the report as JSON"],
+] as const;
+const USAGE =
+	"Usage: npm run tick -- [--dry-run] [--json] [options]\n\nRuns one tick on the database: takes back lost leases, runs what is due, and says what it did.";
+
+/** Runs the command; answers its exit code: 0 fine, 1 the tick failed, 2 wrong use. */
+export async function tickCommand(args: readonly string[]): Promise<number> {
+	if (args.includes("--help")) {
+		process.stdout.write(helpText(USAGE, FLAGS));
+		return 0;
+	}
+	const { settings, on, mistakes } = readSettings(
+		args,
+		process.env,
+		FLAGS.map(([flag]) => flag),
+	);
+	if (mistakes.length > 0) {
+		process.stderr.write(mistakesText(mistakes));
+		return 2;
+	}
+	const tasks = await loadTasks();
+	let opened: Awaited<ReturnType<typeof openStorage>>;
+	try {
+		opened = await openStorage(settings.database, storageDefaults(settings), Object.keys(tasks));
+	} catch (error) {
+		process.stderr.write(mistakesText([storageMistake(error, settings.database)]));
+		return 2;
+	}
+	const { storage } = opened;
+	try {
+		const log = createLog(textOutput(text => process.stderr.write(text)).log, nodeClock.now, settings.logLevel);
+		const url = `http://localhost/api/tick${on.has("dry-run") ? "?dry_run=true" : ""}`;
+		const response = await functions.processTick(new Request(url, { method: "POST" }), nodeDeps(settings, storage, tasks, log));
+		const text = await response.text();
+		process.stdout.write(on.has("json") || !response.ok ? `${text}\n` : reportText(JSON.parse(text)));
+		return response.ok ? 0 : 1;
+	} finally {
+		await storage.close();
+	}
+}
+
+const plural = (count: number, one: string, many = `${one}s`): string => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+/** Columns padded to their widest cell. */
+function table(rows: readonly (readonly string[])[]): string {
+	const widths = rows[0]!.map((_, column) => Math.max(...rows.map(row => row[column]!.length)));
+	return rows
+		.map(
+			row =>
+				`  ${row
+					.map((cell, column) => cell.padEnd(widths[column]!))
+					.join("  ")
+					.trimEnd()}`,
+		)
+		.join("\n");
+}
+
+const HELD_TEXT: Record<string, string> = {
+	tenant_concurrency: "at their tenant's concurrency limit",
+	tenant_paused: "their tenant is paused",
+	task_concurrency: "at their task's concurrency limit",
+	task_paused: "their task is paused",
+	key_busy: "another job has their key",
+	delayed: "not due yet",
+};
+
+/** A tick report for a person. */
+export function reportText(report: TickReport): string {
+	const dry = report.dry_run;
+	const did = [
+		`${dry ? "would start" : "started"} ${plural(report.claimed, "job")}`,
+		...(report.expired_leases > 0 ? [`${dry ? "take" : "took"} back ${plural(report.expired_leases, "lost lease")}`] : []),
+		...(report.expired_starts > 0
+			? [
+					`${dry ? "cancel" : "cancelled"} ${plural(report.expired_starts, "job")} past ${report.expired_starts === 1 ? "its" : "their"} start deadline`,
+				]
+			: []),
+		...(report.pruned > 0 ? [`${dry ? "remove" : "removed"} ${plural(report.pruned, "old job")}`] : []),
+	];
+	const outcomes = Object.entries(report.outcomes).filter(([, count]) => count > 0);
+	const next =
+		report.next_wake_at === null ? "nothing is waiting" : `next wake ${report.next_wake_at.slice(11, 19)} UTC (${report.next_wake_reason})`;
+	const parts = [
+		`${dry ? "A tick now" : "The tick"} ${did.join(", ")}.${dry ? " Nothing was changed." : ` It took ${durationText(report.duration_ms)} and stopped because ${stopText(report.stopped_by)}.`}`,
+	];
+	if (outcomes.length > 0) parts.push(`  ${outcomes.map(([outcome, count]) => `${count} ${outcome}`).join(" · ")}`);
+	if (report.jobs.length > 0)
+		parts.push(
+			table([
+				["TENANT", "TASK", "JOB", "ATTEMPT", "WAITED", ...(dry ? [] : ["RAN", "OUTCOME"])],
+				...report.jobs.map(job => [
+					job.tenant_id,
+					job.task,
+					job.id,
+					String(job.attempt),
+					durationText(job.waited_ms),
+					...(dry ? [] : [durationText(job.ran_ms ?? 0), job.outcome ?? ""]),
+				]),
+			]) + (report.jobs_omitted > 0 ? `\n  … ${plural(report.jobs_omitted, "more job")}` : ""),
+		);
+	if (report.held.length > 0)
+		parts.push(
+			table([
+				["HELD JOBS", "TENANTS", "WHY"],
+				...report.held.map(({ code, jobs, tenants }) => [jobs.toLocaleString("en"), tenants.toLocaleString("en"), HELD_TEXT[code] ?? code]),
+			]),
+		);
+	parts.push(`${plural(report.statements, "statement")}; ${next}.`);
+	return `${parts.join("\n\n")}\n`;
+}
+
+function stopText(why: TickReport["stopped_by"]): string {
+	switch (why) {
+		case "nothing_due":
+			return "nothing more was due";
+		case "budget":
+			return "its time was up";
+		case "jobs":
+			return "it had started as many jobs as it may";
+		case "statements":
+			return "it had sent as many statements as it may";
+		case "slots":
+			return "all slots were taken";
+		case "stopped":
+			return "it was stopped";
+	}
+}
