@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import Database from "better-sqlite3";
-import { type Migration, migrate, toMigration } from "../lib/storage/migrate.ts";
-import { openBetterSqlite3 } from "../lib/storage/sqlite/betterSqlite3.ts";
+import { type Migration, toMigration } from "../lib/storage/migrate.ts";
+import { migrateBetterSqlite3, openBetterSqlite3 } from "../lib/storage/sqlite/betterSqlite3.ts";
 import { openSqliteStorage } from "../lib/storage/sqlite/sqliteStorage.ts";
 import type { Storage, StorageDefaults } from "../lib/storage/storage.ts";
 
@@ -29,26 +29,11 @@ export interface OpenedStorage {
 export async function openStorage(file: string, defaults: StorageDefaults, tasks: readonly string[]): Promise<OpenedStorage> {
 	const database = new Database(file, { timeout: 5000 });
 	try {
-		const migrated = applyMigrations(database, readMigrations());
+		const migrated = migrateBetterSqlite3(database, readMigrations());
 		const driver = await openBetterSqlite3(database, { defer: setImmediate, sleep: ms => sleep(ms), random: Math.random });
 		return { storage: await openSqliteStorage(driver, defaults, tasks), migrated, database };
 	} catch (error) {
 		database.close();
 		throw error;
 	}
-}
-
-/** Two processes may start on one new file: the schema is read again inside the transaction that changes it. */
-export function applyMigrations(database: Database.Database, migrations: readonly Migration[]): Migration[] {
-	const schema = () => {
-		const table = database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get();
-		return table === undefined ? 0 : Number(database.prepare("SELECT value FROM meta WHERE name = 'schema'").pluck().get());
-	};
-	const apply = (migration: Migration) =>
-		database
-			.transaction(() => {
-				if (schema() < migration.number) database.exec(migration.sql);
-			})
-			.immediate();
-	return migrate({ schema, apply }, migrations);
 }

@@ -2,6 +2,7 @@
  * The driver for better-sqlite3, with group commit: batches that arrive in one turn of the event loop share one transaction, and so one
  * sync to disk. Another process that holds the file is waited for without blocking this one.
  */
+import { type Migration, migrate } from "../migrate.ts";
 import { StorageUnavailable } from "../storage.ts";
 import type { Param, Row, SqlDriver, Statement } from "./driver.ts";
 
@@ -160,4 +161,27 @@ export async function openBetterSqlite3(handle: SqliteHandle, options: BetterSql
 			handle.close();
 		},
 	};
+}
+
+/**
+ * Brings a database to the schema of this code and answers what was applied. Two processes may start on one new file: the schema is read
+ * again inside the transaction that changes it.
+ */
+export function migrateBetterSqlite3(handle: SqliteHandle, migrations: readonly Migration[]): Migration[] {
+	const read = (sql: string): Row | undefined => handle.prepare(sql).all({})[0] as Row | undefined;
+	const schema = (): number =>
+		read("SELECT 1 FROM sqlite_schema WHERE name = 'meta'") === undefined
+			? 0
+			: Number(read("SELECT value FROM meta WHERE name = 'schema'")?.value);
+	const apply = (migration: Migration): void => {
+		handle.exec("BEGIN IMMEDIATE");
+		try {
+			if (schema() < migration.number) handle.exec(migration.sql);
+			handle.exec("COMMIT");
+		} catch (error) {
+			handle.exec("ROLLBACK");
+			throw error;
+		}
+	};
+	return migrate({ schema, apply }, migrations);
 }
