@@ -8,7 +8,6 @@ import { jobsPage } from "./pages/jobs.js";
 import { overviewPage } from "./pages/overview.js";
 import { submitPage } from "./pages/submit.js";
 import { currentRoute, href } from "./router.js";
-import { rememberTenants } from "./tenants.js";
 
 /** @import { Page, Route } from "./types.js" */
 
@@ -47,7 +46,6 @@ function show() {
 	const make = pageFor(route);
 	const name = route.path.join("/");
 	setScope(route.tenant);
-	if (route.tenant) rememberTenants([route.tenant]);
 	bar.update();
 	if (shown?.make === make && shown.name === name && shown.page.update) {
 		shown.page.update(route);

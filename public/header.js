@@ -5,7 +5,7 @@ import { h, setProps, setText, svg } from "./dom.js";
 import { clockTime, counting, duration } from "./format.js";
 import { connect, subscribe } from "./live.js";
 import { currentRoute, go, href, hrefWith } from "./router.js";
-import { knownTenants, onTenants, rememberTenants } from "./tenants.js";
+import { knownTenants, onTenants } from "./tenants.js";
 import { nextTheme, theme } from "./theme.js";
 
 const PAGES = [
@@ -93,11 +93,7 @@ function scopeChoice() {
 		input.hidden = !shown;
 		if (shown) input.focus();
 	};
-	/** @param {string} tenant */
-	const choose = tenant => {
-		if (tenant) rememberTenants([tenant]);
-		go(hrefWith({ tenant: tenant || null, cursor: null }));
-	};
+	const choose = (/** @type {string} */ tenant) => go(hrefWith({ tenant: tenant || null, cursor: null }));
 	select.addEventListener("change", () => {
 		if (select.value === OTHER) showInput(true);
 		else choose(select.value);

@@ -28,7 +28,7 @@ export function health(metrics, now) {
 	if (dead > 0) {
 		return {
 			level: "sick",
-			text: `${plural(dead, "job")} ${dead === 1 ? "has" : "have"} used up every attempt and ${dead === 1 ? "needs" : "need"} a look.`,
+			text: `${plural(dead, "job")} ${dead === 1 ? "was given up and needs" : "were given up and need"} a look.`,
 			link: { text: "Open dead letters", status: "dead_letter" },
 		};
 	}

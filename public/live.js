@@ -1,6 +1,6 @@
 /** The live connection: one WebSocket for the whole page. Owns the last metrics, their age, and trying again after a loss. */
 
-import { getMetrics } from "./api.js";
+import { getMetrics, messageOf } from "./api.js";
 import { setServerTime } from "./clock.js";
 import { recordSample } from "./samples.js";
 
@@ -18,16 +18,19 @@ const HIDDEN_MS = 30_000;
  * @property {"connecting" | "live" | "offline"} connection
  * @property {Metrics | null} queue the whole queue
  * @property {Metrics | null} metrics the scope's part of it; the same object when the scope is all tenants
+ * @property {string | null} problem why the server does not tell the scope's part
  * @property {number | null} receivedAt when `metrics` came, by this computer's clock
  * @property {number | null} retryAt when the connection is tried again
  */
 
 /** @type {Live} */
-const state = { connection: "connecting", queue: null, metrics: null, receivedAt: null, retryAt: null };
+const state = { connection: "connecting", queue: null, metrics: null, problem: null, receivedAt: null, retryAt: null };
 /** @type {Set<(live: Live) => void>} */
 const listeners = new Set();
 /** @type {string | null} */
 let scope = null;
+/** The version of the queue at which the scope's part was asked for last. @type {number | null} */
+let askedAt = null;
 /** @type {WebSocket | null} */
 let socket = null;
 let failures = 0;
@@ -60,6 +63,8 @@ export function setScope(tenant) {
 	const remembered = recall();
 	state.metrics = remembered?.metrics ?? null;
 	state.receivedAt = remembered?.receivedAt ?? null;
+	state.problem = null;
+	askedAt = null;
 	if (state.queue) void receive(state.queue);
 	tell();
 }
@@ -111,11 +116,18 @@ async function receive(queue) {
 	const wanted = scope;
 	if (wanted === null) {
 		state.metrics = queue;
-	} else if (state.metrics?.version !== queue.version) {
+	} else if (askedAt !== queue.version) {
 		// The socket speaks of the whole queue; one tenant's part is asked for only when anything has changed.
-		const slice = await getMetrics(wanted).catch(() => null);
-		if (wanted !== scope) return;
-		if (slice) state.metrics = slice;
+		askedAt = queue.version;
+		try {
+			const slice = await getMetrics(wanted);
+			if (wanted !== scope) return;
+			state.metrics = slice;
+			state.problem = null;
+		} catch (error) {
+			if (wanted !== scope) return;
+			state.problem = messageOf(error);
+		}
 	}
 	state.receivedAt = Date.now();
 	if (state.metrics) recordSample(scope, state.metrics, Date.now());

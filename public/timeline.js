@@ -107,13 +107,19 @@ export function eventList(history) {
 		{ class: "events" },
 		history.map(event => {
 			const at = Date.parse(event.at);
-			const error = typeof event.error === "object" ? event.error.message : event.error;
+			const error = typeof event.error === "string" ? { message: event.error } : event.error;
 			return h(
 				"li",
 				{ class: FAILED.has(event.kind) ? "bad" : event.kind === "done" ? "good" : null },
 				h("time", { datetime: event.at, title: exact(event.at) }, clockTimeMs(at)),
 				h("span", { class: "since" }, at > start ? `+${duration(at - start)}` : ""),
-				h("span", { class: "what" }, event.text, error && !event.text.includes(error) && h("span", { class: "event-error" }, error)),
+				h(
+					"div",
+					{ class: "what" },
+					event.text,
+					error && !event.text.includes(error.message) && h("span", { class: "event-error" }, error.message),
+					error?.stack && h("details", null, h("summary", null, "Stack"), h("pre", { class: "well", tabindex: 0 }, error.stack)),
+				),
 			);
 		}),
 	);

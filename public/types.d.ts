@@ -13,10 +13,10 @@ export interface HistoryEvent {
 	at: string;
 	kind: string;
 	text: string;
-	attempt?: number;
-	worker?: string;
-	error?: string | JobError;
-	run_at?: string;
+	attempt?: number | null;
+	worker?: string | null;
+	error?: string | JobError | null;
+	run_at?: string | null;
 }
 
 export interface Job {

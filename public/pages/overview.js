@@ -43,7 +43,7 @@ export function overviewPage({ tenant }) {
 			"Dead letters",
 			"dead_letter",
 			m => count(m.dead_letter_queue),
-			m => (m.dead_letter_queue > 0 ? "every attempt failed" : "none"),
+			m => (m.dead_letter_queue > 0 ? "given up, need a look" : "none"),
 		),
 		tile(
 			"Oldest due",
@@ -98,8 +98,16 @@ export function overviewPage({ tenant }) {
 	};
 	const end = subscribe(live => {
 		metrics = live.metrics;
-		draw(element, metrics ? isUnused(metrics) : "unknown", () => {
-			if (!metrics) return h("p", { class: "notice" }, "Waiting for the first numbers from the server.");
+		draw(element, metrics ? isUnused(metrics) : live.problem, () => {
+			if (!metrics && live.problem === null) return h("p", { class: "notice" }, "Waiting for the first numbers from the server.");
+			if (!metrics) {
+				return h(
+					"div",
+					{ class: "notice" },
+					h("p", null, live.problem),
+					h("p", { class: "notice-links" }, h("a", { class: "button", href: href([], { tenant: null }) }, "Show all tenants")),
+				);
+			}
 			return isUnused(metrics) ? firstSteps(tenant) : body;
 		});
 		update();

@@ -1,0 +1,178 @@
+/** The cards of a job's page: each takes the job and gives what stands in its card. What the page says in words is here. */
+
+import { everySecond, ticking } from "../clock.js";
+import { codeBlock, copyButton } from "../copy.js";
+import { curlGet, curlSubmit } from "../curl.js";
+import { draw, h } from "../dom.js";
+import { counting, duration, exact, pretty, words } from "../format.js";
+import { href } from "../router.js";
+import { describe, isFinished, statusWord, timing } from "../status.js";
+import { timeAgo } from "../time.js";
+import { eventList, timeBar } from "../timeline.js";
+
+/** @import { Job, Submission } from "../types.js" */
+/** @import { Child } from "../dom.js" */
+
+/** A larger payload or result is folded. */
+const FOLD_CHARS = 20_000;
+
+/** The status and its age, counting while the job lives. @param {Job} job */
+export function liveStatus(job) {
+	const element = h("span", { class: "badge" });
+	return everySecond(element, () => {
+		const { kind, word } = describe(job);
+		const { waited, ran } = timing(job);
+		const age = job.status === "running" ? ran : job.status === "pending" && kind === "waiting" ? waited : null;
+		draw(element, [kind, word, age !== null && counting(age)], () => [
+			statusWord(kind, word),
+			age !== null && h("span", { class: "age" }, counting(age)),
+		]);
+	});
+}
+
+/** @param {Job} job */
+export function storyOf(job) {
+	const error = job.error?.message ?? job.error_message;
+	const attempt = job.error?.attempt;
+	return [
+		h("h2", null, job.status === "pending" ? "Why it waits" : "What happened"),
+		h(
+			"p",
+			{ class: "sentence" },
+			ticking(() => storySentence(job)),
+		),
+		job.status === "running" && job.progress && h("progress", { max: 100, value: job.progress.percent, "aria-label": "Progress" }),
+		job.lost_count > 0 &&
+			h(
+				"p",
+				{ class: "hint" },
+				`${job.lost_count === 1 ? "One worker" : `${job.lost_count} workers`} vanished while running it; that is not the task's fault and used up no attempt.`,
+			),
+		error &&
+			job.status !== "done" &&
+			h(
+				"div",
+				{ class: "error-box" },
+				attempt !== undefined && h("p", { class: "hint" }, `Attempt ${attempt} failed:`),
+				h("pre", { class: "well", tabindex: 0 }, error),
+			),
+		error &&
+			job.status !== "done" &&
+			job.error?.stack &&
+			h("details", null, h("summary", null, "Stack"), h("pre", { class: "well", tabindex: 0 }, job.error.stack)),
+	];
+}
+
+/** @param {Job} job */
+function storySentence(job) {
+	const { kind, word, text } = describe(job);
+	const { ran } = timing(job);
+	const whole = job.completed_at ? `, ${duration(Date.parse(job.completed_at) - Date.parse(job.created_at))} after it was submitted` : "";
+	const took = ran === null ? "" : ` in ${duration(ran)}`;
+	switch (job.status) {
+		case "pending":
+			if (job.waiting_for && kind === "waiting") return job.waiting_for.text;
+			if (kind === "retrying") return `An attempt failed. ${upper(text.split(" · ")[0] ?? "")}.`;
+			if (kind === "scheduled") return `Not due yet: it ${text}.`;
+			if (job.retry_count > 0) return `An attempt failed; the next one is due and starts with a free slot.`;
+			return job.key
+				? `It is in line. Jobs of the key ${job.key} run one after the other.`
+				: "It is due and starts with the next tick that has a free slot.";
+		case "running":
+			if (word === "cancelling") return "It was asked to stop and has not stopped yet.";
+			return job.progress?.message
+				? `Running: ${job.progress.message} (${Math.round(job.progress.percent)} %).`
+				: `Running${job.worker ? ` on ${job.worker}` : ""}.`;
+		case "done":
+			return `Done${took}${job.attempt > 1 ? `, at attempt ${job.attempt} of ${job.max_attempts}` : ""}${whole}.`;
+		case "failed":
+			return "The task said no, for good: it is not tried again by itself.";
+		case "dead_letter":
+			return job.reason === "retries_exhausted" || !job.reason
+				? `${job.max_attempts === 1 ? "The only attempt" : `All ${job.max_attempts} attempts`} failed. It rests here until someone retries it.`
+				: `Given up: ${words(job.reason)}. It rests here until someone retries it.`;
+		case "cancelled":
+			return job.reason && job.reason !== "requested" ? `Cancelled: ${words(job.reason)}.` : "Cancelled on request.";
+	}
+}
+
+/** @param {string} text */
+const upper = text => `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`;
+
+/** @param {Job} job */
+export function timelineOf(job) {
+	const bar = h("div", null);
+	everySecond(bar, () => draw(bar, isFinished(job) ? "finished" : Date.now(), () => timeBar(job)));
+	return [
+		h("h2", null, "Timeline"),
+		bar,
+		job.history && job.history.length > 0 ? eventList(job.history) : h("p", { class: "nothing" }, "no history kept"),
+	];
+}
+
+/**
+ * @param {string} title
+ * @param {unknown} value
+ */
+export function jsonCard(title, value) {
+	const text = pretty(value);
+	const pre = h("pre", { class: "well", tabindex: 0, "aria-label": title }, text);
+	return [
+		h(
+			"header",
+			null,
+			h("h2", null, title),
+			copyButton(() => text, `the ${title.toLowerCase()}`),
+		),
+		text.length > FOLD_CHARS ? h("details", null, h("summary", null, `${Math.round(text.length / 1024)} KB, show`), pre) : pre,
+	];
+}
+
+/** @param {Job} job */
+export function factsOf(job) {
+	/** @type {[string, Child | Child[]][]} */
+	const facts = [
+		["Created", timeAgo(job.created_at)],
+		["Due", job.status === "pending" && job.run_at ? timeAgo(job.run_at) : null],
+		["Start by", job.start_by && exact(job.start_by)],
+		["Started", job.started_at && timeAgo(job.started_at)],
+		["Finished", job.completed_at && timeAgo(job.completed_at)],
+		["Retries", `at most ${job.max_retries}`],
+		["Key", job.key && h("span", { class: "mono" }, job.key)],
+		["Worker", job.worker],
+		[
+			"Tags",
+			job.tags.length > 0
+				? h(
+						"span",
+						{ class: "tag-list" },
+						job.tags.map(tag => h("a", { class: "chip", href: href(["jobs"], { tag }) }, tag)),
+					)
+				: null,
+		],
+	];
+	return [
+		h("h2", null, "Facts"),
+		h(
+			"dl",
+			null,
+			facts.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))),
+		),
+	];
+}
+
+/** @param {Job} job */
+export function commandsOf(job) {
+	/** @type {Submission} */
+	const same = { task: job.task, payload: job.payload };
+	if (job.priority !== 0) same.priority = job.priority;
+	if (job.key) same.key = job.key;
+	if (job.tags.length > 0) same.tags = job.tags;
+	return [
+		h("h2", null, "As curl"),
+		h("p", { class: "hint" }, "Read it"),
+		codeBlock(curlGet(job.tenant_id, job.id), "the command that reads this job"),
+		h("p", { class: "hint" }, "Submit the same again"),
+		codeBlock(curlSubmit(job.tenant_id, same), "the command that submits the same again"),
+	];
+}
