@@ -1,11 +1,12 @@
 /** POST /api/jobs: accepts a job, durably, or says why not. */
 
+import { check } from "../lib/check.ts";
 import type { Deps } from "../lib/context.ts";
 import type { Body } from "../lib/contract.ts";
 import { found, waitForEnd } from "../lib/findJob.ts";
 import type { Job } from "../lib/job.ts";
 import { toJobId } from "../lib/jobId.ts";
-import { check, operation, Reply } from "../lib/operation.ts";
+import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
 import { retryPolicy, taskPayload } from "../lib/runJob.ts";
 import type { NewJob, TenantStore } from "../lib/storage/storage.ts";

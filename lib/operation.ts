@@ -3,10 +3,11 @@
  * {@link operation} is `(Request, deps) → Response` and can be called alone, without a router or a server.
  */
 import type * as z from "zod";
+import { check, checkQuery } from "./check.ts";
 import type { Deps } from "./context.ts";
 import { type Answer, type Body, type OperationName, type OperationRow, operations, type Query, TENANT_NAME } from "./contract.ts";
 import { messageOf } from "./log.ts";
-import { type FieldError, Problem, type ProblemCode, problemResponse } from "./problem.ts";
+import { Problem, problemResponse } from "./problem.ts";
 import { type JobReader, type OperatorStore, StorageUnavailable, type TenantStore, type WorkerStore } from "./storage/storage.ts";
 
 export type ApiFunction = (request: Request, deps: Deps) => Promise<Response>;
@@ -166,10 +167,7 @@ function readQuery(row: OperationRow, search: string): Record<string, unknown> {
 		throw new Problem("query_invalid", `?${unknown} is not known here. Known: ${known.join(", ") || "none"}.`, {
 			errors: [{ pointer: `?${unknown}`, code: "unrecognized_key", detail: "is not known here" }],
 		});
-	const parsed = row.query?.safeParse({ ...given });
-	if (parsed === undefined || parsed.success) return parsed?.data ?? {};
-	const errors = fieldErrors(parsed.error, "?");
-	throw new Problem("query_invalid", `${errors[0]?.pointer ?? "The query"} ${errors[0]?.detail ?? "does not fit"}.`, { errors });
+	return row.query === undefined ? {} : checkQuery(row.query, { ...given });
 }
 
 async function readBody(schema: z.ZodType, request: Request, bytesMax: number): Promise<unknown> {
@@ -218,39 +216,6 @@ async function readText(request: Request, bytesMax: number): Promise<string> {
 		text += decoder.decode(value, { stream: true });
 	}
 }
-
-/** Holds a value to a schema; what does not fit is a problem that points at each place. */
-export function check<T extends z.ZodType>(schema: T, value: unknown, code: ProblemCode, under = "", hint = ""): z.output<T> {
-	const parsed = schema.safeParse(value);
-	if (parsed.success) return parsed.data;
-	const errors = fieldErrors(parsed.error, `${under}/`);
-	const [first] = errors;
-	const where = first === undefined || first.pointer === "" ? "The body" : first.pointer.slice(1).replaceAll("/", ".");
-	const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
-	throw new Problem(code, `${where} ${first?.detail ?? "does not fit"}${more}.${hint === "" ? "" : ` ${hint}`}`, { errors });
-}
-
-function fieldErrors(error: z.ZodError, prefix: string): FieldError[] {
-	return error.issues.slice(0, 50).flatMap(issue => {
-		const path = issue.path.map(part => String(part).replaceAll("~", "~0").replaceAll("/", "~1"));
-		const base = prefix === "?" ? "?" : prefix;
-		if (issue.code === "unrecognized_keys")
-			return issue.keys.map(key => ({
-				pointer: base + [...path, key.replaceAll("~", "~0").replaceAll("/", "~1")].join("/"),
-				code: "unrecognized_key",
-				detail: "is not known here",
-			}));
-		const pointer = path.length === 0 ? base.slice(0, -1) : base + path.join("/");
-		return [{ pointer, code: issue.code ?? "invalid", detail: lowerFirst(issue.message) }];
-	});
-}
-const lowerFirst = (message: string): string => {
-	const text = message
-		.replace(/^Invalid input: /, "must fit: ")
-		.replace(/^Invalid /, "is no valid ")
-		.replace(/^Too (small|big): expected \w+ to (?:be|have) /, "must be ");
-	return text.charAt(0).toLowerCase() + text.slice(1);
-};
 
 /** W3C Trace Context: version 00, with ids that are not all zero. Anything else is as if nothing had been sent. */
 function readTrace(header: string | null): { text: string; traceId: string } | null {

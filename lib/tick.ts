@@ -101,10 +101,7 @@ class Pass {
 		const stopHeartbeat = this.#heartbeat();
 		const stopStopping = this.#watchStop();
 		try {
-			const next = await this.#work();
-			this.#deps.ticks.lastTickAt = this.#now;
-			this.#deps.ticks.nextWakeAt = next.at;
-			return this.#report(next);
+			return this.#report(await this.#work());
 		} catch (error) {
 			// The store failed: start nothing more, and see what runs through to its end.
 			this.#closeBy("stopped");
@@ -151,8 +148,11 @@ class Pass {
 		}
 	}
 
-	#nextDue(): Promise<NextDue> {
-		return this.#worker.nextDue(this.#taskNames, this.#now);
+	async #nextDue(): Promise<NextDue> {
+		const next = await this.#worker.nextDue(this.#taskNames, this.#now);
+		this.#deps.ticks.lastTickAt = this.#now;
+		this.#deps.ticks.nextWakeAt = next.at;
+		return next;
 	}
 	#isDue(next: NextDue): boolean {
 		return next.at !== null && next.at <= this.#now;

@@ -4,7 +4,7 @@ import { counting, plural } from "./format.js";
 
 /** @import { Metrics } from "./types.js" */
 
-/** A due job that no tick has looked at for so long means that nothing ticks. */
+/** Jobs that are due while nothing has looked for them for so long mean that nothing ticks. */
 const TICK_MISSING_MS = 30_000;
 
 /**
@@ -15,9 +15,8 @@ const TICK_MISSING_MS = 30_000;
  */
 export function health(metrics, now) {
 	const { ready, dead_letter_queue: dead, workers } = metrics;
-	const dueFor = metrics.oldest_ready_at ? now - Date.parse(metrics.oldest_ready_at) : 0;
 	const quietFor = metrics.last_tick_at ? now - Date.parse(metrics.last_tick_at) : Number.POSITIVE_INFINITY;
-	if (ready > 0 && dueFor > TICK_MISSING_MS && quietFor > TICK_MISSING_MS) {
+	if (ready > 0 && quietFor > TICK_MISSING_MS) {
 		const since = metrics.last_tick_at ? `No tick for ${counting(quietFor)}` : "No tick yet";
 		return {
 			level: "sick",

@@ -74,7 +74,6 @@ export interface Metrics {
 	blocked: number;
 	submitted_total: number;
 	finished_total: number;
-	oldest_ready_at: string | null;
 	last_tick_at: string | null;
 	next_wake_at: string | null;
 	workers: { busy: number; size: number } | null;

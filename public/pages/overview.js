@@ -3,7 +3,7 @@
 import { lineChart } from "../chart.js";
 import { now, ticking } from "../clock.js";
 import { draw, h, setText } from "../dom.js";
-import { ago, clockTime, count, counting, plural } from "../format.js";
+import { ago, clockTime, count, plural } from "../format.js";
 import { health, isUnused } from "../health.js";
 import { subscribe } from "../live.js";
 import { href } from "../router.js";
@@ -29,9 +29,15 @@ export function overviewPage({ tenant }) {
 		),
 		tile(
 			"Finished per minute",
-			"done",
+			"",
 			() => finishedRate(tenant),
-			m => `${count(m.done)} done`,
+			() => "counted over the last minute",
+		),
+		tile(
+			"Done",
+			"done",
+			m => count(m.done),
+			() => "with their results",
 		),
 		tile(
 			"Failed",
@@ -44,12 +50,6 @@ export function overviewPage({ tenant }) {
 			"dead_letter",
 			m => count(m.dead_letter_queue),
 			m => (m.dead_letter_queue > 0 ? "given up, need a look" : "none"),
-		),
-		tile(
-			"Oldest due",
-			"pending",
-			m => (m.oldest_ready_at ? counting(now() - Date.parse(m.oldest_ready_at)) : "–"),
-			m => (m.oldest_ready_at ? `due ${clockTime(Date.parse(m.oldest_ready_at), now())}` : "no job waits for its turn"),
 		),
 	];
 	const throughput = lineChart("Throughput", "per minute", [
