@@ -35,7 +35,7 @@ export function checkQuery<T extends z.ZodType>(schema: T, value: unknown): z.ou
 function detailOf(errors: readonly FieldError[], name: (pointer: string) => string): string {
 	const [first] = errors;
 	const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
-	return first === undefined ? "It does not fit." : `${name(first.pointer)} ${first.detail}${more}.`;
+	return first === undefined ? "It does not fit." : `${name(first.pointer)}${first.code === "custom" ? ":" : ""} ${first.detail}${more}.`;
 }
 
 type Path = readonly PropertyKey[];
@@ -66,7 +66,8 @@ function sentence(issue: z.core.$ZodIssue): string {
 		case "invalid_type": {
 			const received = /received (\w+)$/.exec(own)?.[1];
 			if (received === "undefined") return "is missing";
-			const expected = issue.expected === "int" ? "whole number" : issue.expected;
+			if (issue.expected === "int") return "must be a whole number";
+			const { expected } = issue;
 			return `must be ${article(expected)}${received === undefined ? "" : `, not ${received === "null" || received === "NaN" ? received : article(received)}`}`;
 		}
 		case "invalid_value":

@@ -36,6 +36,7 @@ const instantIn = z.iso.datetime({ offset: true }).describe("RFC 3339, any offse
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish();
 
 export const TASK_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,99}$/;
+const TASK_NAME_RULE = "must be 1 to 100 letters, digits and _ . -, and start with a letter or _";
 export const TENANT_NAME = /^[A-Za-z0-9_][A-Za-z0-9._:@-]{0,99}$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is kept out.
 const PRINTABLE = /^[^\u0000-\u001f\u007f]*$/;
@@ -64,7 +65,7 @@ const waitMs = count(0, WAIT_MS_MAX)
 
 export const submitBody = z
 	.strictObject({
-		task: optional(z.string().regex(TASK_NAME)).describe("The task to run; may instead stand in payload.task"),
+		task: optional(z.string().regex(TASK_NAME, TASK_NAME_RULE)).describe("The task to run; may instead stand in payload.task"),
 		payload: z.json().optional().describe("What the task is given; must fit its schema"),
 		priority: optional(z.int().min(-1000).max(1000)).describe("Higher runs sooner; one point is worth one minute of waiting"),
 		delay_ms: optional(z.int().min(0).max(FAR_FUTURE_MS)).describe("Not before this many milliseconds from now"),
@@ -223,7 +224,7 @@ export const operations = {
 		summary: "List jobs, newest first",
 		query: z.strictObject({
 			status: listOf(STATUSES).optional().describe("One or several, by comma"),
-			task: z.string().regex(TASK_NAME).optional(),
+			task: z.string().regex(TASK_NAME, TASK_NAME_RULE).optional(),
 			tag: text(100).optional(),
 			limit: count(1, 200).optional().describe("50 if absent"),
 			cursor: z.string().max(100).optional().describe("next_cursor of the page before"),
