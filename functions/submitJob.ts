@@ -13,7 +13,7 @@ import type { NewJob, TenantStore } from "../lib/storage/storage.ts";
 import type { Task } from "../lib/task.ts";
 import { jobText } from "../lib/wire.ts";
 
-export const submitJob = operation("submitJob", async ({ body, query, headers, store, deps, signal, traceId, traceParent }) => {
+export const submitJob = operation("submitJob", async ({ body, query, headers, store, deps, request, traceId, traceParent }) => {
 	const nowMs = deps.clock.now();
 	const { name, task, taskInPayload } = findTask(body, deps);
 	const payload = body.payload ?? {};
@@ -44,9 +44,9 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 	switch (answer.status) {
 		case "created":
 			deps.wake.ring();
-			return reply(toStored(job, answer.id, answer.createdAt, store.tenant), {}, query.wait_ms, store, deps, signal);
+			return reply(toStored(job, answer.id, answer.createdAt, store.tenant), {}, query.wait_ms, store, deps, request);
 		case "replayed":
-			return reply(found(await store.getJobById(answer.id)), { "idempotency-replayed": "true" }, query.wait_ms, store, deps, signal);
+			return reply(found(await store.getJobById(answer.id)), { "idempotency-replayed": "true" }, query.wait_ms, store, deps, request);
 		case "key_conflict":
 			throw new Problem(
 				"idempotency_key_reused",
@@ -159,8 +159,8 @@ async function reply(
 	waitMs: number | undefined,
 	store: TenantStore,
 	deps: Pick<Deps, "clock" | "ended">,
-	signal: AbortSignal,
+	request: Request,
 ) {
-	const now = waitMs === undefined ? job : await waitForEnd(job, waitMs, store, deps, signal);
+	const now = waitMs === undefined ? job : await waitForEnd(job, waitMs, store, deps, request);
 	return new Reply(jobText(now), { location: `/api/jobs/${toJobId(job)}`, ...headers });
 }

@@ -66,7 +66,7 @@ const waitMs = count(0, WAIT_MS_MAX)
 export const submitBody = z
 	.strictObject({
 		task: optional(z.string().regex(TASK_NAME, TASK_NAME_RULE)).describe("The task to run; may instead stand in payload.task"),
-		payload: z.json().optional().describe("What the task is given; must fit its schema"),
+		payload: z.unknown().optional().describe("What the task is given; must fit its schema"),
 		priority: optional(z.int().min(-1000).max(1000)).describe("Higher runs sooner; one point is worth one minute of waiting"),
 		delay_ms: optional(z.int().min(0).max(FAR_FUTURE_MS)).describe("Not before this many milliseconds from now"),
 		run_at: optional(instantIn).describe("Not before this instant"),
@@ -130,7 +130,6 @@ export const job = z
 		cancel_requested_at: instant.nullable(),
 		timing: z.object({ waited_ms: z.int().nullable(), ran_ms: z.int().nullable() }),
 		worker: z.string().nullable(),
-		parent_id: z.string().nullable(),
 		trace_id: z.string(),
 		links: z.object({ self: z.string(), dashboard: z.string() }),
 		history: z.array(event).optional(),

@@ -30,7 +30,7 @@ export async function waitForEnd(
 	waitMs: number,
 	store: JobReader,
 	{ clock, ended }: Pick<Deps, "clock" | "ended">,
-	signal: AbortSignal,
+	{ signal }: Pick<Request, "signal">,
 ): Promise<Job> {
 	const until = clock.now() + waitMs;
 	let current = job;

@@ -7,13 +7,14 @@ import type { Job, JobRef } from "./job.ts";
 const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const PATTERN = /^job_([0-9A-HJKMNP-TV-Z]{9})([0-9A-HJKMNP-TV-Z]{8})([0-9A-HJKMNP-TV-Z]{8})$/;
 
-function encode(value: number, length: number): string {
-	let text = "";
-	for (let i = 0; i < length; i++) {
-		text = DIGITS[value % 32]! + text;
-		value = Math.floor(value / 32);
-	}
-	return text;
+/** All pairs of digits: ten bits at a time. */
+const PAIRS = Array.from({ length: 1024 }, (_, bits) => DIGITS[bits >> 5]! + DIGITS[bits & 31]!);
+
+/** 40 bits as 8 digits. */
+function encode(value: number): string {
+	const high = Math.floor(value / 2 ** 20);
+	const low = value % 2 ** 20;
+	return PAIRS[high >> 10]! + PAIRS[high & 1023]! + PAIRS[low >> 10]! + PAIRS[low & 1023]!;
 }
 function decode(text: string): number {
 	let value = 0;
@@ -22,7 +23,7 @@ function decode(text: string): number {
 }
 
 export const toJobId = (job: Pick<Job, "id" | "tail" | "createdAt">): string =>
-	`job_${encode(job.createdAt, 9)}${encode(job.id, 8)}${encode(job.tail, 8)}`;
+	`job_${DIGITS[Math.floor(job.createdAt / 2 ** 40)]}${encode(job.createdAt % 2 ** 40)}${encode(job.id)}${encode(job.tail)}`;
 
 /** The parts of a public id, or null when it is none. Letters may be in either case. */
 export function fromJobId(text: string): JobRef | null {

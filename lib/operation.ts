@@ -33,8 +33,8 @@ export interface Call<N extends OperationName> {
 	/** Values of the path's parameters. */
 	readonly params: Readonly<Record<string, string>>;
 	readonly headers: Headers;
-	/** Aborted when the caller has gone away. */
-	readonly signal: AbortSignal;
+	/** The request itself; its `signal` is aborted when the caller has gone away (making it costs, so ask only when waiting). */
+	readonly request: Request;
 	readonly traceId: string;
 	/** The caller's `traceparent`, if it sent one that can be read. */
 	readonly traceParent: string | undefined;
@@ -74,7 +74,7 @@ export function operation<N extends OperationName>(
 				params: readParams(path),
 				body: row.body === undefined ? undefined : await readBody(row.body, request, deps.config.payloadBytesMax),
 				headers: request.headers,
-				signal: request.signal,
+				request,
 				traceId,
 				traceParent: trace?.text,
 			};
@@ -174,7 +174,7 @@ async function readBody(schema: z.ZodType, request: Request, bytesMax: number): 
 	const type = request.headers.get("content-type");
 	const text = await readText(request, bytesMax);
 	if (text === "" && type === null) return check(schema, {}, "body_invalid");
-	if (type === null || !/^application\/(?:json|[\w.+-]+\+json)\s*(?:;|$)/i.test(type))
+	if (type !== "application/json" && (type === null || !/^application\/(?:json|[\w.+-]+\+json)\s*(?:;|$)/i.test(type)))
 		throw new Problem("media_type_unsupported", "Send JSON and say so: -H 'Content-Type: application/json'.", {
 			headers: { "accept-post": "application/json" },
 		});

@@ -4,7 +4,16 @@ import type { Job, JobEvent } from "./job.ts";
 import { isEnded, statusOf } from "./job.ts";
 import { toJobId } from "./jobId.ts";
 
-export const instant = (ms: number): string => new Date(ms).toISOString();
+/** Most instants of an answer are the same millisecond. */
+let lastMs = Number.NaN;
+let lastText = "";
+export function instant(ms: number): string {
+	if (ms !== lastMs) {
+		lastText = new Date(ms).toISOString();
+		lastMs = ms;
+	}
+	return lastText;
+}
 export const instantOrNull = (ms: number | null): string | null => (ms === null ? null : instant(ms));
 
 /** Payloads and results above this are left out of lists, as text saying so. */
@@ -12,53 +21,30 @@ const LIST_BYTES_MAX = 4096;
 
 export interface JobTextOptions {
 	readonly history?: readonly JobEvent[];
-	/** Further members, first. */
-	readonly members?: Readonly<Record<string, unknown>>;
 	readonly inList?: boolean;
 }
 
-/** One job as JSON text. */
+const text = (value: unknown): string => JSON.stringify(value) ?? "null";
+const instantText = (ms: number | null): string => (ms === null ? "null" : `"${instant(ms)}"`);
+
+/** One job as JSON text. Put together by hand: it is the answer to every submit, and payload and result are JSON already. */
 export function jobText(job: Job, options: JobTextOptions = {}): string {
 	const id = toJobId(job);
-	const error = job.error === null ? null : JSON.parse(job.error);
-	const head = JSON.stringify({
-		...options.members,
-		job_id: id,
-		id,
-		tenant_id: job.tenant,
-		task: job.task,
-		status: statusOf(job.state),
-		reason: job.reason,
-	});
-	const tail = JSON.stringify({
-		error_message: error === null ? null : error.message,
-		error,
-		attempt: attemptOf(job),
-		max_attempts: job.maxRetries + 1,
-		retry_count: job.failures,
-		max_retries: job.maxRetries,
-		lost_count: job.losses,
-		priority: job.priority,
-		key: job.key,
-		tags: job.tags,
-		progress: job.progress === null ? null : JSON.parse(job.progress),
-		timeout_ms: job.timeoutMs,
-		created_at: instant(job.createdAt),
-		run_at: instant(job.runAt),
-		start_by: instantOrNull(job.startBy),
-		started_at: instantOrNull(job.startedAt),
-		completed_at: instantOrNull(job.completedAt),
-		cancel_requested_at: instantOrNull(job.cancelRequestedAt),
-		timing: {
-			waited_ms: job.startedAt === null ? null : Math.max(0, job.startedAt - job.runAt),
-			ran_ms: job.startedAt === null || !isEnded(job.state) ? null : Math.max(0, (job.completedAt ?? job.startedAt) - job.startedAt),
-		},
-		worker: job.worker,
-		trace_id: job.traceId,
-		links: { self: `/api/jobs/${id}`, dashboard: `/#/jobs/${id}` },
-		...(options.history === undefined ? {} : { history: options.history.map(event => toWireEvent(event, job)) }),
-	});
-	return `${head.slice(0, -1)},"payload":${shown(job.payload, options)},"result":${shown(job.result ?? "null", options)},${tail.slice(1)}`;
+	const { startedAt, completedAt } = job;
+	const waitedMs = startedAt === null ? "null" : Math.max(0, startedAt - job.runAt);
+	const ranMs = startedAt === null || !isEnded(job.state) ? "null" : Math.max(0, (completedAt ?? startedAt) - startedAt);
+	const message = job.error === null ? "null" : text(JSON.parse(job.error).message);
+	const history = options.history === undefined ? "" : `,"history":${text(options.history.map(event => toWireEvent(event, job)))}`;
+	return (
+		`{"job_id":"${id}","id":"${id}","tenant_id":${text(job.tenant)},"task":${text(job.task)},"status":"${statusOf(job.state)}","reason":${text(job.reason)}` +
+		`,"payload":${shown(job.payload, options)},"result":${shown(job.result ?? "null", options)},"error_message":${message},"error":${job.error ?? "null"}` +
+		`,"attempt":${attemptOf(job)},"max_attempts":${job.maxRetries + 1},"retry_count":${job.failures},"max_retries":${job.maxRetries},"lost_count":${job.losses}` +
+		`,"priority":${job.priority},"key":${text(job.key)},"tags":${text(job.tags)},"progress":${job.progress ?? "null"},"timeout_ms":${job.timeoutMs}` +
+		`,"created_at":${instantText(job.createdAt)},"run_at":${instantText(job.runAt)},"start_by":${instantText(job.startBy)}` +
+		`,"started_at":${instantText(startedAt)},"completed_at":${instantText(completedAt)},"cancel_requested_at":${instantText(job.cancelRequestedAt)}` +
+		`,"timing":{"waited_ms":${waitedMs},"ran_ms":${ranMs}},"worker":${text(job.worker)},"trace_id":"${job.traceId}"` +
+		`,"links":{"self":"/api/jobs/${id}","dashboard":"/#/jobs/${id}"}${history}}`
+	);
 }
 
 const shown = (json: string, { inList }: JobTextOptions): string =>

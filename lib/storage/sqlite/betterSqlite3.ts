@@ -51,6 +51,7 @@ PRAGMA synchronous = FULL;
 PRAGMA busy_timeout = 0;
 PRAGMA foreign_keys = ON;
 PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -8000;
 PRAGMA wal_autocheckpoint = 1000;
 PRAGMA journal_size_limit = 67108864;`;
 
