@@ -112,9 +112,11 @@ async function fingerprintOf({ idempotency_key: _, ...body }: Body<"submitJob">)
 function inOrder(value: unknown): unknown {
 	if (Array.isArray(value)) return value.map(inOrder);
 	if (value === null || typeof value !== "object") return value;
-	return Object.entries(value)
-		.sort(([a], [b]) => (a < b ? -1 : 1))
-		.map(([name, item]) => [name, inOrder(item)]);
+	return Object.fromEntries(
+		Object.entries(value)
+			.sort(([a], [b]) => (a < b ? -1 : 1))
+			.map(([name, item]) => [name, inOrder(item)]),
+	);
 }
 
 /** The job as it was stored a moment ago, without asking for it again. */

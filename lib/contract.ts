@@ -31,7 +31,12 @@ export interface OperationRow {
 }
 
 const instant = z.iso.datetime().describe("RFC 3339, UTC");
-const instantIn = z.iso.datetime({ offset: true }).describe("RFC 3339, any offset");
+/** Nothing is put off beyond this: the order within a tenant has room for it. */
+export const RUN_AT_MAX = Date.UTC(2090, 0, 1);
+const instantIn = z.iso
+	.datetime({ offset: true })
+	.refine(text => !(Date.parse(text) >= RUN_AT_MAX), "must be before the year 2090")
+	.describe("RFC 3339, any offset");
 /** `null` where a field is optional means absent. */
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish();
 

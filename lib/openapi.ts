@@ -1,8 +1,8 @@
 /** The OpenAPI 3.1 document, made from the contract. */
 import * as z from "zod";
 import { commonProblems, type OperationRow, operations } from "./contract.ts";
-import { VERSION } from "./operation.ts";
 import { PROBLEMS, type ProblemCode } from "./problem.ts";
+import { VERSION } from "./version.ts";
 
 type JsonSchema = Record<string, unknown>;
 

@@ -6,9 +6,11 @@ import type * as z from "zod";
 import { check, checkQuery } from "./check.ts";
 import type { Deps } from "./context.ts";
 import { type Answer, type Body, type OperationName, type OperationRow, operations, type Query, TENANT_NAME } from "./contract.ts";
+import { parseJson } from "./json.ts";
 import { messageOf } from "./log.ts";
 import { Problem, problemResponse } from "./problem.ts";
 import { type JobReader, type OperatorStore, StorageUnavailable, type TenantStore, type WorkerStore } from "./storage/storage.ts";
+import { VERSION } from "./version.ts";
 
 export type ApiFunction = (request: Request, deps: Deps) => Promise<Response>;
 
@@ -51,8 +53,6 @@ export class Reply {
 		this.status = status;
 	}
 }
-
-export const VERSION = "0.1.0";
 
 /** Makes a function of the contract. `run` answers the success body, or throws a {@link Problem}. */
 export function operation<N extends OperationName>(
@@ -180,7 +180,7 @@ async function readBody(schema: z.ZodType, request: Request, bytesMax: number): 
 		});
 	let body: unknown;
 	try {
-		body = JSON.parse(text);
+		body = parseJson(text);
 	} catch (error) {
 		throw new Problem(
 			"json_invalid",

@@ -1,5 +1,7 @@
 /** Problem documents (RFC 9457): every refusal has a stable code, and a detail that says what to do next. */
 
+import { VERSION } from "./version.ts";
+
 /** Code → HTTP status and title. Codes are only ever added. */
 export const PROBLEMS = {
 	json_invalid: [400, "The body is not JSON"],
@@ -70,5 +72,8 @@ export function problemResponse({ code, message, extras }: Problem, path: string
 		...extras.members,
 		trace_id: traceId,
 	};
-	return new Response(JSON.stringify(document), { status, headers: { ...extras.headers, "content-type": "application/problem+json" } });
+	return new Response(JSON.stringify(document), {
+		status,
+		headers: { ...extras.headers, "content-type": "application/problem+json", "tickq-version": VERSION, "trace-id": traceId },
+	});
 }

@@ -21,6 +21,7 @@ export function retryAfterMs({ after }: RetryAfter, nowMs: number): number | nul
 	if (typeof after === "number") return Number.isFinite(after) ? Math.max(0, after) : null;
 	if (after instanceof Date) return Number.isNaN(after.getTime()) ? null : Math.max(0, after.getTime() - nowMs);
 	if (/^\s*\d+\s*$/.test(after)) return Number(after) * 1000;
-	const at = Date.parse(after);
+	// A date has letters; `Date.parse` makes one of "-5" too.
+	const at = /[a-z]/i.test(after) ? Date.parse(after) : Number.NaN;
 	return Number.isNaN(at) ? null : Math.max(0, at - nowMs);
 }

@@ -1,6 +1,9 @@
 /** Runs one attempt of one job, under its deadline. Answers how it ended, from a closed set, and never throws. */
+import * as z from "zod";
+import { check } from "./check.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./context.ts";
+import { RUN_AT_MAX, submitBody } from "./contract.ts";
 import { attemptOf } from "./history.ts";
 import type { Job } from "./job.ts";
 import { toJobId } from "./jobId.ts";
@@ -95,9 +98,10 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 
 	const run = async (): Promise<Ending> => {
 		const result = toJson(await task.run(readPayload(job, task), context));
-		if (result.length > config.resultBytesMax)
+		const bytes = bytesOf(result, config.resultBytesMax);
+		if (bytes > config.resultBytesMax)
 			throw new Failed(
-				`the result has ${result.length} bytes, above the limit of ${config.resultBytesMax}: store it elsewhere and return where it is`,
+				`the result has ${bytes} bytes, above the limit of ${config.resultBytesMax}: store it elsewhere and return where it is`,
 			);
 		return { ...lease, outcome: "done", result, ...(followUps.length === 0 ? {} : { followUps }) };
 	};
@@ -138,6 +142,9 @@ export function taskPayload(payload: unknown, taskInPayload: boolean): unknown {
 	return rest;
 }
 
+/** The UTF-8 length; not counted where it cannot reach the limit. */
+const bytesOf = (text: string, limit: number): number => (text.length * 3 <= limit ? text.length : new TextEncoder().encode(text).length);
+
 function toJson(result: unknown): string {
 	let text: string | undefined;
 	try {
@@ -156,10 +163,18 @@ function endingOf(thrown: unknown, signal: AbortSignal, job: Claimed, task: Task
 	if (why === "stopping") return { ...lease, outcome: "release" };
 	const error = errorText(why === "timeout" ? signal.reason : thrown, attemptOf(job));
 	if (thrown instanceof Failed) return { ...lease, outcome: "failed", error };
-	if (thrown instanceof Snooze) return { ...lease, outcome: "snooze", delayMs: Number.isFinite(thrown.ms) ? Math.max(0, thrown.ms) : 0 };
+	if (thrown instanceof Snooze) return { ...lease, outcome: "snooze", delayMs: bounded(thrown.ms, clock.now()) };
 	const asked = thrown instanceof RetryAfter ? retryAfterMs(thrown, clock.now()) : null;
-	return { ...lease, outcome: "retry", error, delayMs: asked ?? backoffMs(retryPolicy(task), job.failures + 1, random.fraction()) };
+	return {
+		...lease,
+		outcome: "retry",
+		error,
+		delayMs: asked === null ? backoffMs(retryPolicy(task), job.failures + 1, random.fraction()) : bounded(asked, clock.now()),
+	};
 }
+
+/** A wait that a task asks for: what is no number is none, and none reaches beyond what can be stored. */
+const bounded = (ms: number, nowMs: number): number => (Number.isNaN(ms) ? 0 : Math.min(Math.max(0, ms), RUN_AT_MAX - nowMs - 1));
 
 /** What is kept of an error: enough to find its cause, and never more than a few kilobytes. */
 function errorText(thrown: unknown, attempt: number): string {
@@ -183,18 +198,26 @@ function toFollowUp(
 ): FollowUp {
 	const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined;
 	if (task === undefined) throw new Error(`submit: there is no task ${name}`);
-	const parsed = task.input?.safeParse(payload);
-	if (parsed?.success === false) throw new Error(`submit: the payload does not fit the task ${name}: ${parsed.error.issues[0]?.message}`);
+	const { maxRetries, priority, delayMs, key, tags } = check(FOLLOW_UP_OPTIONS, options, "body_invalid");
+	if (task.input !== undefined) check(task.input, payload, "invalid_payload", "/payload", `It does not fit the task ${name}.`);
 	return {
 		tenant: job.tenant,
 		task: name,
 		payload: JSON.stringify(payload) ?? "null",
-		maxRetries: options.maxRetries ?? retryPolicy(task).maxRetries,
-		priority: options.priority ?? 0,
-		...(options.delayMs === undefined ? {} : { runAt: clock.now() + options.delayMs }),
-		...(options.key === undefined ? {} : { key: options.key }),
-		...(options.tags === undefined ? {} : { tags: options.tags }),
+		maxRetries: maxRetries ?? retryPolicy(task).maxRetries,
+		priority: priority ?? 0,
+		...(delayMs ? { runAt: clock.now() + delayMs } : {}),
+		...(key ? { key } : {}),
+		...(tags ? { tags: [...new Set(tags)] } : {}),
 		tail: random.tail(),
 		traceId: job.traceId,
 	};
 }
+
+const FOLLOW_UP_OPTIONS = z.strictObject({
+	maxRetries: submitBody.shape.max_retries,
+	priority: submitBody.shape.priority,
+	delayMs: submitBody.shape.delay_ms,
+	key: submitBody.shape.key,
+	tags: submitBody.shape.tags,
+});

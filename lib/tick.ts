@@ -37,6 +37,8 @@ export interface Tick {
 const REPORT_JOBS_MAX = 100;
 /** Wait before a batch of endings that the store did not take is sent again. */
 const STORE_RETRY_MS = 200;
+/** Wait before jobs are looked at again that are said to be ready and yet cannot be claimed. */
+const STALLED_MS = 1000;
 
 interface Run {
 	readonly job: Claimed;
@@ -68,6 +70,7 @@ class Pass {
 	#stoppedBy: TickReport["stopped_by"] | null = null;
 	#claimed = 0;
 	#stir: () => void = () => {};
+	#pruned = false;
 	readonly #counts = { expired_leases: 0, expired_starts: 0, pruned: 0 };
 	readonly #outcomes = Object.fromEntries(OUTCOMES.map(outcome => [outcome, 0])) as Record<Outcome, number>;
 	readonly #jobs: TickReport["jobs"] = [];
@@ -118,34 +121,35 @@ class Pass {
 
 	async #work(): Promise<NextDue> {
 		let next = await this.#nextDue();
-		await this.#sweep(next);
-		let mayHaveMore = this.#isDue(next);
+		/** Whether something may have become due since the store was asked. A claim finds out as well as a question would. */
+		let moved = false;
 		for (;;) {
 			const bound = this.#bound();
 			if (bound !== null) this.#closeBy(bound);
-			const taken = await this.#settleAndClaim(bound === null && mayHaveMore);
-			if (this.#ended.length > 0 || (taken?.full && this.#hasSlots)) {
-				mayHaveMore = true;
+			const open = bound === null;
+			const swept = open && !moved && (await this.#sweep(next));
+			const taken = await this.#settleAndClaim(open && (moved || next.claim));
+			if (this.#ended.length > 0) {
+				moved = true;
 				continue;
 			}
-			if (this.#running.size > 0) {
-				// Until a job ends (it may free its tenant's or its key's next one), the bell rings, or something is due.
-				await this.#pause(bound === null && this.#hasSlots ? (await this.#nextDue()).at : null);
-				mayHaveMore = true;
-				continue;
-			}
-			next = await this.#nextDue();
-			if (this.#stoppedBy === null && this.#isDue(next)) {
-				if (!this.#hasSlots) this.#closeBy("slots");
-				else if (taken?.jobs !== 0 || next.reason !== "ready") {
-					await this.#sweep(next);
-					mayHaveMore = next.reason !== "prune";
-					if (mayHaveMore) continue;
-				}
-			}
-			this.#closeBy("nothing_due");
-			return next;
+			const wasReady = next.reason === "ready" && !moved;
+			if (moved || swept || taken !== null) next = await this.#nextDue();
+			else if (this.#running.size === 0) return this.#closed(next);
+			moved = false;
+			const stalled = wasReady && taken === 0 && next.reason === "ready";
+			if (open && ((next.claim && this.#hasSlots && !stalled) || next.leases || next.starts)) continue;
+			// Nobody else took them, and yet they cannot be had: look again in a while rather than at once.
+			if (stalled) next = { ...next, at: this.#now + STALLED_MS };
+			if (this.#running.size === 0) return this.#closed(next);
+			// Until a job ends (it may free its tenant's or its key's next one), the bell rings, or something is due.
+			await this.#pause(open && (this.#hasSlots || !next.claim) ? next.at : null);
+			moved = true;
 		}
+	}
+	#closed(next: NextDue): NextDue {
+		this.#closeBy(next.claim && !this.#hasSlots ? "slots" : "nothing_due");
+		return next;
 	}
 
 	async #nextDue(): Promise<NextDue> {
@@ -153,9 +157,6 @@ class Pass {
 		this.#deps.ticks.lastTickAt = this.#now;
 		this.#deps.ticks.nextWakeAt = next.at;
 		return next;
-	}
-	#isDue(next: NextDue): boolean {
-		return next.at !== null && next.at <= this.#now;
 	}
 	get #hasSlots(): boolean {
 		return this.#deps.slots.busy < this.#deps.slots.size;
@@ -175,7 +176,8 @@ class Pass {
 		this.#close(this.#stoppedBy);
 	}
 
-	async #sweep(due: NextDue): Promise<void> {
+	/** Answers whether there was something to do. Old jobs are removed once a tick: they can wait for the next. */
+	async #sweep(due: NextDue): Promise<boolean> {
 		const limit = this.#deps.config.sweepJobsMax;
 		if (due.leases) {
 			const lost = await this.#worker.expireLeases(limit, this.#now);
@@ -188,37 +190,46 @@ class Pass {
 			this.#counts.expired_starts += late.length;
 			for (const { id } of late) this.#deps.ended.announce(id);
 		}
-		if (due.old) this.#counts.pruned += await this.#worker.prune(limit, this.#now);
+		const prune = due.old && !this.#pruned;
+		if (prune) {
+			this.#pruned = true;
+			this.#counts.pruned = await this.#worker.prune(limit, this.#now);
+		}
+		return due.leases || due.starts || prune;
 	}
 
 	/**
-	 * Records what has ended and, in the same turn and so in the same transaction, fills the free slots. `full`: there may be more than
-	 * there were slots; null: nothing was asked for.
+	 * Records what has ended and, in the same turn and so in the same transaction, fills the free slots. Answers how many jobs were
+	 * claimed; null when there was nothing to record and nothing to fill.
 	 */
-	async #settleAndClaim(mayClaim: boolean): Promise<{ jobs: number; full: boolean } | null> {
+	async #settleAndClaim(mayClaim: boolean): Promise<number | null> {
 		const ended = this.#ended;
 		this.#ended = [];
 		this.#deps.slots.free(ended.length);
 		const wanted = mayClaim ? this.#deps.slots.take(this.#jobsMax - this.#claimed) : 0;
-		const settling = ended.length === 0 ? null : this.#settle(ended);
-		if (wanted > 0) {
-			const { leaseMs } = this.#deps.config;
-			const request = { tasks: this.#taskNames, limit: wanted, leaseMs, token: this.#deps.random.token(), worker: this.#deps.worker };
-			let jobs: Claimed[] = [];
-			try {
-				jobs = await this.#worker.claimDueJobs(request, this.#now);
-			} finally {
-				this.#deps.slots.untake(wanted - jobs.length);
-			}
-			this.#claimed += jobs.length;
-			for (const job of jobs) this.#start(job);
-			await settling;
-			// What ends at once has ended now: they are recorded together.
-			await this.#deps.clock.turn();
-			return { jobs: jobs.length, full: jobs.length === wanted };
-		}
+		if (ended.length === 0 && wanted === 0) return null;
+		const settling = this.#settle(ended);
+		const jobs = wanted === 0 ? [] : await this.#claim(wanted);
 		await settling;
-		return null;
+		// What ends at once has ended now: they are recorded together.
+		if (jobs.length > 0) await this.#deps.clock.turn();
+		return jobs.length;
+	}
+
+	async #claim(limit: number): Promise<Claimed[]> {
+		const { config, random, worker, slots } = this.#deps;
+		let jobs: Claimed[] = [];
+		try {
+			jobs = await this.#worker.claimDueJobs(
+				{ tasks: this.#taskNames, limit, leaseMs: config.leaseMs, token: random.token(), worker },
+				this.#now,
+			);
+		} finally {
+			slots.untake(limit - jobs.length);
+		}
+		this.#claimed += jobs.length;
+		for (const job of jobs) this.#start(job);
+		return jobs;
 	}
 
 	#start(job: Claimed): void {
@@ -239,6 +250,7 @@ class Pass {
 	}
 
 	async #settle(ended: readonly Ended[]): Promise<void> {
+		if (ended.length === 0) return;
 		const moved = await this.#finish(ended.map(({ ending }) => ending));
 		const byId = new Map(moved.map(job => [job.id, job]));
 		for (const { run, ending, at } of ended) {
@@ -313,6 +325,7 @@ class Pass {
 	#heartbeat(): () => void {
 		const everyMs = this.#deps.config.leaseMs / 3;
 		let cancelTimer = () => {};
+		let over = false;
 		const beat = async (): Promise<void> => {
 			if (this.#running.size > 0) {
 				const runs = [...this.#running.values()];
@@ -333,10 +346,13 @@ class Pass {
 					this.#deps.log.error("leases could not be extended", { jobs: leases.length, error: messageOf(error) });
 				}
 			}
-			cancelTimer = this.#deps.clock.after(everyMs, () => void beat());
+			if (!over) cancelTimer = this.#deps.clock.after(everyMs, () => void beat());
 		};
 		cancelTimer = this.#deps.clock.after(everyMs, () => void beat());
-		return () => cancelTimer();
+		return () => {
+			over = true;
+			cancelTimer();
+		};
 	}
 
 	/** On stop: start nothing more, and give back what still runs when the grace period is over. */
@@ -401,7 +417,8 @@ export async function rehearseTick(deps: TickDeps, options: TickOptions): Promis
 	const startedAt = clock.now();
 	const before = store.statements();
 	const tasks = Object.keys(deps.tasks);
-	const limit = Math.min(options.jobsMax ?? config.tickJobsMax, config.tickJobsMax, Math.max(0, deps.slots.size - deps.slots.busy));
+	const free = Math.max(0, deps.slots.size - deps.slots.busy);
+	const limit = Math.min(options.jobsMax ?? config.tickJobsMax, config.tickJobsMax, free);
 	const request = { tasks, limit, leaseMs: config.leaseMs, token: random.token(), worker: deps.worker };
 	const { claimed: jobs, lost, late, pruned } = await store.rehearse(request, config.sweepJobsMax, startedAt);
 	const next = await store.nextDue(tasks, startedAt);
@@ -413,7 +430,7 @@ export async function rehearseTick(deps: TickDeps, options: TickOptions): Promis
 		started_at: instant(startedAt),
 		duration_ms: clock.now() - startedAt,
 		budget_ms: Math.min(options.budgetMs ?? config.tickBudgetMs, config.tickBudgetMs),
-		stopped_by: jobs.length < limit ? "nothing_due" : "slots",
+		stopped_by: jobs.length < limit ? "nothing_due" : limit < free ? "jobs" : "slots",
 		claimed: jobs.length,
 		outcomes: {},
 		expired_leases: lost.length,

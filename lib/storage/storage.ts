@@ -142,7 +142,8 @@ export interface Moved extends JobRef {
 export interface NextDue {
 	readonly at: number | null;
 	readonly reason: "ready" | "delayed" | "lease" | "start_by" | "prune" | "nothing";
-	/** Which sweeps have something to do now. */
+	/** Whether a claim may find something now, and which sweeps have something to do. */
+	readonly claim: boolean;
 	readonly leases: boolean;
 	readonly starts: boolean;
 	readonly old: boolean;

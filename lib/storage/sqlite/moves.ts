@@ -24,6 +24,9 @@ export function countMoves(moves: string, states: readonly State[] = ALL): strin
 	return `UPDATE lanes SET ${sets.join(", ")} FROM (SELECT lane_id, ${sums.join(", ")} FROM (${moves}) GROUP BY +lane_id) m WHERE lanes.lane_id = m.lane_id`;
 }
 
+/** 2026-01-01: from here 41 bits of milliseconds reach to 2095. */
+const ORD_EPOCH_MS = 1_767_225_600_000;
+
 /** Order within a tenant: the due time shifted by priority (a point is a minute), then the number. Computed in SQL alone: it exceeds 2^53. */
 export const ordOf = (dueMs: string, priority: string, id: string): string =>
-	`((${dueMs}) - (${priority}) * 60000) << 22 | ((${id}) & 4194303)`;
+	`((${dueMs}) - ${ORD_EPOCH_MS} - (${priority}) * 60000) << 22 | ((${id}) & 4194303)`;

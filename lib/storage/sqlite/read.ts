@@ -217,12 +217,13 @@ export function toNextDue(row: Row, nowMs: number): NextDue {
 			reason = candidate;
 		}
 	}
-	const sweeps = {
+	const flags = {
+		claim: row.ready === 1 || isDue(row.delayed),
 		leases: isDue(row.lease),
 		starts: isDue(row.start_by),
-		old: isDue(row.prune === null ? null : row.prune - PRUNE_LATENESS_MS),
+		old: row.prune !== null && isDue(row.prune - PRUNE_LATENESS_MS),
 	};
-	return row.ready === 1 ? { at: nowMs, reason: "ready", ...sweeps } : { at, reason, ...sweeps };
+	return row.ready === 1 ? { at: nowMs, reason: "ready", ...flags } : { at, reason, ...flags };
 }
 
 /** Jobs that are ready or due and yet not taken, by the same bits that the claim goes by. Cost: the tenants and lanes that are held. */

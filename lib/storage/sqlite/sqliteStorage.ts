@@ -115,6 +115,14 @@ class SqliteStorage implements Storage {
 		if (!this.taskNames.has(id)) await this.learnTasks();
 		return this.taskNames.get(id) ?? "";
 	}
+	async writeTasks(tasks: readonly string[]): Promise<void> {
+		const params = [JSON.stringify(tasks)];
+		const missing = "FROM json_each(?1) WHERE value NOT IN (SELECT name FROM tasks)";
+		await this.driver.batch([
+			{ sql: `INSERT INTO tasks (name) SELECT value ${missing}`, params, onlyIf: { sql: `SELECT 1 ${missing} LIMIT 1`, params } },
+		]);
+		await this.learnTasks();
+	}
 	async learnTasks(): Promise<void> {
 		for (const row of await this.driver.all({ sql: "SELECT task_id, name FROM tasks", params: [] })) {
 			this.taskIds.set(row.name, row.task_id);
@@ -300,8 +308,9 @@ class SqliteWorkerStore implements WorkerStore {
 		this.#store = store;
 	}
 
+	/** The numbers of tasks; one that nobody has submitted to yet gets its own now, so that it need not be looked for again. */
 	async #taskIds(tasks: readonly string[]): Promise<number[]> {
-		if (tasks.some(task => !this.#store.taskIds.has(task))) await this.#store.learnTasks();
+		if (tasks.some(task => !this.#store.taskIds.has(task))) await this.#store.writeTasks(tasks);
 		return tasks.flatMap(task => this.#store.taskIds.get(task) ?? []);
 	}
 	async #claim(request: ClaimRequest, nowMs: number) {
@@ -471,16 +480,11 @@ export async function openSqliteStorage(driver: SqlDriver, defaults: StorageDefa
 	await storage.operator.ping();
 	await driver.batch([
 		{
-			sql: "INSERT INTO tasks (name) SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT name FROM tasks)",
-			params: [JSON.stringify(tasks)],
-			onlyIf: { sql: "SELECT 1 FROM json_each(?1) WHERE value NOT IN (SELECT name FROM tasks) LIMIT 1", params: [JSON.stringify(tasks)] },
-		},
-		{
 			sql: "UPDATE tenants SET concurrency = ?1 WHERE own_concurrency = 0 AND concurrency <> ?1",
 			params: [defaults.concurrency],
 		},
 		{ sql: "UPDATE tenants SET backlog = ?1 WHERE own_backlog = 0 AND backlog <> ?1", params: [defaults.backlog] },
 	]);
-	await storage.learnTasks();
+	await storage.writeTasks(tasks);
 	return storage;
 }

@@ -84,8 +84,8 @@ FROM (
     t.backlog - t.waiting AS room, row_number() OVER (PARTITION BY t.tenant_id ORDER BY e.key) AS place
   FROM json_each(?1) e CROSS JOIN queue q CROSS JOIN tenants t ON t.tenant_id = ${TENANT}
   ${keyed ? `WHERE ${HAS_ITS_KEY}` : ""}
-) WHERE CASE WHEN parent_id IS NULL THEN place <= room
-  ELSE EXISTS (SELECT 1 FROM jobs p WHERE p.id = parent_id AND p.state = ${S.running} AND p.token = parent_token) END
+) n WHERE CASE WHEN n.parent_id IS NULL THEN place <= room
+  ELSE EXISTS (SELECT 1 FROM jobs p WHERE p.id = n.parent_id AND p.state = ${S.running} AND p.token = n.parent_token) END
 RETURNING id - ${LAST_ID} - 1 AS i, id`;
 const INSERT_JOBS = { plain: insertJobs(false), keyed: insertJobs(true) };
 

@@ -77,7 +77,7 @@ CREATE TABLE jobs (
   tenant_id INTEGER NOT NULL,
   lane_id INTEGER NOT NULL,
   state INTEGER NOT NULL,
-  ord INTEGER NOT NULL,                        -- order within a tenant: ((due_ms - priority * 60000) << 22) | (id & 4194303)
+  ord INTEGER NOT NULL,                        -- order within a tenant: (due_ms - 2026 - priority * 60000) << 22 | (id & 4194303)
   priority INTEGER NOT NULL DEFAULT 0,
   seq INTEGER NOT NULL DEFAULT 1,              -- number of the latest event in its history
   created_at INTEGER NOT NULL,
