@@ -53,38 +53,52 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 	const { clock, config, tasks } = needs;
 	const task = tasks[job.task];
 	const lease = { id: job.id, token: job.token };
-	const controller = new AbortController();
+	if (task === undefined) return endedBefore({ ...lease, outcome: "release" });
+	if (job.startBy !== null && job.startBy <= clock.now()) return endedBefore({ ...lease, outcome: "expired" });
+
+	const timeoutMs = timeoutOf(job, task, config);
 	const followUps: FollowUp[] = [];
 	let progress: string | undefined;
-	let giveUp: (why: Stopped) => void = () => {};
-
-	if (task === undefined || (job.startBy !== null && job.startBy <= clock.now()))
-		return {
-			ending: Promise.resolve(task === undefined ? { ...lease, outcome: "release" } : { ...lease, outcome: "expired" }),
-			stop: () => {},
-			takeProgress: () => undefined,
-		};
+	let stopped: Stopped | null = null;
+	let controller: AbortController | undefined;
+	let graceTimer = () => {};
+	let settle: (ending: Ending | null) => void = () => {};
+	const ending = new Promise<Ending | null>(resolve => {
+		settle = resolve;
+	}).finally(() => {
+		deadline();
+		graceTimer();
+	});
 
 	const stop = (why: StopReason): void => {
-		if (controller.signal.aborted) return;
-		const reason = new Stopped(why, why === "timeout" ? `timed out after ${timeoutMs} ms` : `told to stop: ${why}`);
-		controller.abort(reason);
-		// A task that goes on has had its time; the others get a grace period to end in good order.
-		if (why === "cancelled") graceTimer = clock.after(config.graceMs, () => giveUp(reason));
-		else giveUp(reason);
+		if (stopped !== null) return;
+		stopped = new Stopped(why, why === "timeout" ? `timed out after ${timeoutMs} ms` : `told to stop: ${why}`);
+		controller?.abort(stopped);
+		const giveUp = () => settle(endingOf(stopped, stopped, job, task, needs));
+		// A task that goes on has had its time; one that was cancelled gets a grace period to end in good order.
+		if (why === "cancelled") graceTimer = clock.after(config.graceMs, giveUp);
+		else giveUp();
 	};
-	const timeoutMs = timeoutOf(job, task, config);
-	let graceTimer: () => void = () => {};
 	const deadline = clock.after(timeoutMs, () => stop("timeout"));
+
+	const jobId = toJobId(job);
+	const attempt = attemptOf(job);
 	const context: TaskContext = {
-		signal: controller.signal,
-		attempt: attemptOf(job),
+		attempt,
 		maxAttempts: job.maxRetries + 1,
-		jobId: toJobId(job),
+		jobId,
 		tenant: job.tenant,
 		traceId: job.traceId,
-		idempotencyKey: toJobId(job),
-		log: needs.log.with({ job_id: toJobId(job), tenant_id: job.tenant, task: job.task, attempt: attemptOf(job), trace_id: job.traceId }),
+		idempotencyKey: jobId,
+		// Most tasks ask for neither; those that do pay for them.
+		get signal() {
+			controller ??= new AbortController();
+			if (stopped !== null) controller.abort(stopped);
+			return controller.signal;
+		},
+		get log() {
+			return needs.log.with({ job_id: jobId, tenant_id: job.tenant, task: job.task, attempt, trace_id: job.traceId });
+		},
 		progress(percent, message) {
 			progress = JSON.stringify({
 				percent: Math.min(100, Math.max(0, Number(percent) || 0)),
@@ -103,17 +117,9 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 			throw new Failed(
 				`the result has ${bytes} bytes, above the limit of ${config.resultBytesMax}: store it elsewhere and return where it is`,
 			);
-		return { ...lease, outcome: "done", result, ...(followUps.length === 0 ? {} : { followUps }) };
+		return followUps.length === 0 ? { ...lease, outcome: "done", result } : { ...lease, outcome: "done", result, followUps };
 	};
-	const stopped = new Promise<never>((_, reject) => {
-		giveUp = reject;
-	});
-	const ending = Promise.race([run(), stopped])
-		.catch(error => endingOf(error, controller.signal, job, task, needs))
-		.finally(() => {
-			deadline();
-			graceTimer();
-		});
+	run().then(settle, error => settle(endingOf(error, stopped, job, task, needs)));
 	return {
 		ending,
 		stop,
@@ -124,6 +130,9 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 		},
 	};
 }
+
+/** An attempt that ended before the task's code was reached. */
+const endedBefore = (ending: Ending): Attempt => ({ ending: Promise.resolve(ending), stop: () => {}, takeProgress: () => undefined });
 
 /** The payload as the task sees it: without the task's name where the seed's form put it there, and as its schema makes it. */
 function readPayload(job: Claimed, task: Task): unknown {
@@ -155,13 +164,13 @@ function toJson(result: unknown): string {
 	return text ?? "null";
 }
 
-function endingOf(thrown: unknown, signal: AbortSignal, job: Claimed, task: Task, { clock, random }: Needs): Ending | null {
+function endingOf(thrown: unknown, stopped: Stopped | null, job: Claimed, task: Task, { clock, random }: Needs): Ending | null {
 	const lease = { id: job.id, token: job.token };
-	const why = signal.aborted ? (signal.reason as Stopped).why : null;
+	const why = stopped?.why ?? null;
 	if (why === "lease_lost") return null;
 	if (why === "cancelled") return { ...lease, outcome: "cancelled" };
 	if (why === "stopping") return { ...lease, outcome: "release" };
-	const error = errorText(why === "timeout" ? signal.reason : thrown, attemptOf(job));
+	const error = errorText(why === "timeout" ? stopped : thrown, attemptOf(job));
 	if (thrown instanceof Failed) return { ...lease, outcome: "failed", error };
 	if (thrown instanceof Snooze) return { ...lease, outcome: "snooze", delayMs: bounded(thrown.ms, clock.now()) };
 	const asked = thrown instanceof RetryAfter ? retryAfterMs(thrown, clock.now()) : null;

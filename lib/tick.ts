@@ -281,6 +281,9 @@ class Pass {
 	}
 
 	#note({ job, startedAt }: Run, outcome: Outcome, at: number, ending: Ending | null): void {
+		const { onOutcome } = this.#deps;
+		const listed = this.#jobs.length < REPORT_JOBS_MAX;
+		if (!listed && onOutcome === undefined) return;
 		const entry = {
 			id: toJobId(job),
 			tenant_id: job.tenant,
@@ -290,8 +293,8 @@ class Pass {
 			waited_ms: Math.max(0, startedAt - job.runAt),
 			ran_ms: Math.max(0, at - startedAt),
 		};
-		if (this.#jobs.length < REPORT_JOBS_MAX) this.#jobs.push(entry);
-		this.#deps.onOutcome?.({
+		if (listed) this.#jobs.push(entry);
+		onOutcome?.({
 			...entry,
 			max_attempts: job.maxRetries + 1,
 			trace_id: job.traceId,
