@@ -50,7 +50,7 @@ export async function emulate(args: readonly string[]): Promise<void> {
 		return;
 	}
 	const { settings, mistakes } = readSettings(args, process.env);
-	if (!mistakes.some(({ what }) => what.includes("port")) && (await isTaken(settings.port))) {
+	if (!mistakes.some(({ what }) => /port/i.test(what)) && (await isTaken(settings.port))) {
 		const free = await freePortFrom(settings.port + 1);
 		mistakes.push({
 			what: `--port ${settings.port} is taken by another process`,

@@ -14,14 +14,11 @@ const COLOURS: Record<Outcome, Parameters<typeof styleText>[0]> = {
 	lost: "yellow",
 };
 
-export const durationText = (ms: number): string =>
-	ms < 1000
-		? `${Math.round(ms)} ms`
-		: ms < 60_000
-			? `${(ms / 1000).toFixed(1)} s`
-			: ms < 3_600_000
-				? `${Math.round(ms / 60_000)} min`
-				: `${(ms / 3_600_000).toFixed(1)} h`;
+export function durationText(ms: number): string {
+	if (ms < 999.5) return `${Math.round(ms)} ms`;
+	if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
+	return ms < 59.5 * 60_000 ? `${Math.round(ms / 60_000)} min` : `${(ms / 3_600_000).toFixed(1)} h`;
+}
 export const bytesText = (bytes: number): string =>
 	bytes < 1024 * 1024 ? `${Math.max(1, Math.round(bytes / 1024))} KB` : `${(bytes / 1024 / 1024).toFixed(1)} MB`;
 const clockText = (ms: number): string => new Date(ms).toTimeString().slice(0, 8);
@@ -77,7 +74,7 @@ export function jsonOutput(write: (text: string) => void): Output {
 	const now = (): string => new Date().toISOString();
 	return {
 		banner: (_, facts) => line({ level: "info", time: now(), message: "started", ...facts }),
-		log: ({ level, at, message, ...fields }) => line({ level, time: new Date(at).toISOString(), message, ...fields }),
+		log: ({ level, at, message, ...fields }) => line({ ...fields, level, time: new Date(at).toISOString(), message }),
 		outcome: outcome => line({ level: outcome.outcome === "done" ? "info" : "warn", time: now(), message: "attempt ended", ...outcome }),
 		asleep: (nextWakeAt, reason) =>
 			line({

@@ -1,6 +1,7 @@
 /** `npm run tick`: one tick by hand on the database itself, for debugging; with --dry-run what it would do. */
 import { functions } from "../functions/all.ts";
-import { createLog } from "../lib/log.ts";
+import { createLog, messageOf } from "../lib/log.ts";
+import type { TaskRegistry } from "../lib/task.ts";
 import type { TickReport } from "../lib/tick.ts";
 import { loadTasks } from "./loadTasks.ts";
 import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
@@ -30,7 +31,15 @@ export async function tickCommand(args: readonly string[]): Promise<number> {
 		process.stderr.write(mistakesText(mistakes));
 		return 2;
 	}
-	const tasks = await loadTasks();
+	let tasks: TaskRegistry;
+	try {
+		tasks = await loadTasks();
+	} catch (error) {
+		process.stderr.write(
+			mistakesText([{ what: `the tasks cannot be loaded: ${messageOf(error)}`, instead: "mend the file; nothing was done" }]),
+		);
+		return 2;
+	}
 	let opened: Awaited<ReturnType<typeof openStorage>>;
 	try {
 		opened = await openStorage(settings.database, storageDefaults(settings), Object.keys(tasks));

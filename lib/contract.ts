@@ -213,6 +213,7 @@ export const operations = {
 		problems: [
 			"run_at_and_delay_ms",
 			"idempotency_keys_differ",
+			"header_invalid",
 			"task_required",
 			"unknown_task",
 			"invalid_payload",
@@ -367,6 +368,8 @@ export type Answer<N extends OperationName> = z.output<Operations[N]["answer"]>;
 export function commonProblems(row: OperationRow): ProblemCode[] {
 	return [
 		"query_invalid",
+		"method_not_allowed",
+		...("dry_run" in (row.query?.shape ?? {}) ? [] : (["dry_run_unsupported"] as const)),
 		...(row.scope === "tenant" ? (["tenant_invalid"] as const) : []),
 		...(row.scope === "tenant" && row.tenants !== "all by default" ? (["tenant_required"] as const) : []),
 		...(row.body === undefined ? [] : (["json_invalid", "media_type_unsupported", "payload_too_large", "body_invalid"] as const)),

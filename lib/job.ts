@@ -94,11 +94,14 @@ export interface Job {
 	readonly payload: string;
 }
 
-/** What identifies a job inside the store: its number, and the random tail that makes its public id impossible to guess. */
+/** What a public id says: the job's number, the random tail that cannot be guessed, and when it was created. All must be right. */
 export interface JobRef {
 	readonly id: number;
 	readonly tail: number;
+	readonly createdAt?: number;
 }
+export const isJob = (job: Job | null, ref: JobRef): boolean =>
+	job !== null && job.tail === ref.tail && (ref.createdAt === undefined || job.createdAt === ref.createdAt);
 
 /** One entry of a job's history. `seq` counts from 1 without gaps. */
 export interface JobEvent {

@@ -5,7 +5,7 @@
 import type { Job, JobRef } from "./job.ts";
 
 const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-const PATTERN = /^job_([0-9A-HJKMNP-TV-Z]{9})([0-9A-HJKMNP-TV-Z]{8})([0-9A-HJKMNP-TV-Z]{8})$/;
+const PATTERN = /^job_([0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{9})([0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{8})([0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{8})$/;
 
 /** All pairs of digits: ten bits at a time. */
 const PAIRS = Array.from({ length: 1024 }, (_, bits) => DIGITS[bits >> 5]! + DIGITS[bits & 31]!);
@@ -27,7 +27,8 @@ export const toJobId = (job: Pick<Job, "id" | "tail" | "createdAt">): string =>
 
 /** The parts of a public id, or null when it is none. Letters may be in either case. */
 export function fromJobId(text: string): JobRef | null {
-	const match = PATTERN.exec(`job_${text.slice(4).toUpperCase()}`);
-	if (match === null || !text.startsWith("job_")) return null;
-	return { id: decode(match[2]!), tail: decode(match[3]!) };
+	const match = PATTERN.exec(text);
+	if (match === null) return null;
+	const [createdAt, id, tail] = match.slice(1).map(part => decode(part.toUpperCase())) as [number, number, number];
+	return { id, tail, createdAt };
 }

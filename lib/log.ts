@@ -35,6 +35,12 @@ export function createLog(sink: LogSink, now: () => number, least: LogLevel, bas
 	};
 }
 
-/** What a thrown value says, for people: never empty. */
-export const messageOf = (error: unknown): string =>
-	(error instanceof Error ? error.message || error.name : String(error)) || "unknown error";
+/** What a thrown value says, for people: never empty, whatever was thrown. */
+export function messageOf(error: unknown): string {
+	try {
+		const message = error instanceof Error ? error.message || error.name : error;
+		return String(message) || "unknown error";
+	} catch {
+		return "unknown error";
+	}
+}

@@ -12,7 +12,7 @@ export const RETRY_DEFAULT: RetryPolicy = { maxRetries: 3, baseMs: 2000, factor:
  * @param random 0 ≤ random < 1
  */
 export function backoffMs(policy: RetryPolicy, failures: number, random: number): number {
-	return Math.round(random * Math.min(policy.maxMs, policy.baseMs * policy.factor ** (failures - 1)));
+	return Math.round(random * Math.min(policy.maxMs, policy.baseMs * Math.min(policy.factor ** (failures - 1), Number.MAX_SAFE_INTEGER)));
 }
 
 /** How long a {@link RetryAfter} asks to wait, in milliseconds; null when it does not say, or says nothing that can be read. */

@@ -187,11 +187,11 @@ const bounded = (ms: number, nowMs: number): number => (Number.isNaN(ms) ? 0 : M
 
 /** What is kept of an error: enough to find its cause, and never more than a few kilobytes. */
 function errorText(thrown: unknown, attempt: number): string {
-	const stack = thrown instanceof Error && !(thrown instanceof Stopped) ? thrown.stack : undefined;
+	const stack = thrown instanceof Error && !(thrown instanceof Stopped) && typeof thrown.stack === "string" ? thrown.stack : undefined;
 	return JSON.stringify({
 		message: messageOf(thrown).slice(0, 2000),
 		attempt,
-		...(thrown instanceof Error ? { name: thrown.name } : {}),
+		...(thrown instanceof Error ? { name: String(thrown.name) } : {}),
 		...(stack === undefined ? {} : { stack: stack.split("\n").slice(0, 12).join("\n").slice(0, 4000) }),
 	});
 }

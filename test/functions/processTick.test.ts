@@ -57,7 +57,6 @@ describe("processTick", () => {
 		));
 
 	describe("an idle tick", () => {
-		// Bug: the tick asks nextDue once at its start and again at its end, also when nothing happened in between.
 		it("is exactly one statement, in an empty queue", () =>
 			inQueue(async queue => {
 				const before = statements(queue);
@@ -93,7 +92,6 @@ describe("processTick", () => {
 			);
 		});
 
-		// Bug: a task that no process has written down yet (a file just added) makes every nextDue ask for all tasks first.
 		it("is one statement also with a task that nobody has submitted yet", () =>
 			inQueue(async queue => {
 				const deps = { ...queue.deps, tasks: { ...queue.deps.tasks, added: echo }, store: queue.deps.storage.worker };
@@ -176,7 +174,6 @@ describe("processTick", () => {
 			);
 		});
 
-		// Bug: while a job runs nothing is swept, and what is due but cannot be claimed makes #pause return at once, over and over.
 		it("do not make the tick spin while something is due that only a sweep can end", () => {
 			const gate = createGate();
 			return inQueue(
@@ -354,7 +351,6 @@ describe("processTick", () => {
 			),
 		);
 
-		// Bug: Date.parse reads "-5" and "1.5" as days of 2001, so the attempts follow one another at once.
 		it.each(["-5", "1.5"])("wait the usual time where RetryAfter says %s", after =>
 			inQueue(
 				async queue => {
@@ -384,7 +380,6 @@ describe("processTick", () => {
 			throw new Snooze(500);
 		}
 
-		// Bug: waits are not bounded: a store refuses the number, or no instant can be written for it, and every tick and list is a 500.
 		it.each([
 			["Snooze beyond the calendar", new Snooze(1e16)],
 			["Snooze beyond integers", new Snooze(1e300)],
@@ -504,7 +499,6 @@ describe("processTick", () => {
 			),
 		);
 
-		// Bug: the length of the text is counted, not its bytes, though the message says bytes.
 		it("are measured in bytes", () =>
 			inQueue(
 				async queue => {
@@ -523,7 +517,6 @@ describe("processTick", () => {
 			return "parent";
 		});
 
-		// Bug: in INSERT_JOBS the inner `parent_id` is the column of jobs p, so the parent is never found and no follow-up is ever stored.
 		it("are stored with the parent's success, for its tenant and trace", () =>
 			inQueue(
 				async queue => {
@@ -547,7 +540,6 @@ describe("processTick", () => {
 				{ tasks: { parent, child: echo } },
 			));
 
-		// Bug: the tick claims in the same turn as it settles, before the follow-up is stored, and then takes "nothing claimed" for nothing due.
 		it("run in the tick that stored them", () =>
 			inQueue(
 				async queue => {
@@ -594,7 +586,6 @@ describe("processTick", () => {
 				},
 			));
 
-		// Bug: the options of a follow-up are not held to the rules of a submit: the store refuses or keeps nonsense.
 		it.each<[string, object]>([
 			["a priority that is no whole number", { priority: 1.5 }],
 			["a priority beyond its bounds", { priority: 1e12 }],
@@ -739,7 +730,6 @@ describe("processTick", () => {
 			);
 		});
 
-		// Bug: a heartbeat that is in flight when its tick ends sets its timer again afterwards, for ever.
 		it("are no longer extended when the tick has ended", () => {
 			const gate = createGate();
 			return inQueue(
@@ -893,7 +883,6 @@ describe("processTick", () => {
 				expect((await dryTick(queue, { limit: 2 })).body).toMatchObject({ claimed: 2, next_wake_reason: "ready" });
 			}));
 
-		// Bug: rehearseTick knows only "nothing_due" and "slots".
 		it("says jobs where the limit stops it, as the tick does", () =>
 			inQueue(async queue => {
 				for (let i = 0; i < 5; i++) await submit(queue, { task: "echo" });

@@ -1,6 +1,6 @@
 /** The storage verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
 import { historyOf } from "../../history.ts";
-import { type Job, type JobEvent, type JobRef, STATES, type State } from "../../job.ts";
+import { isJob, type Job, type JobEvent, type JobRef, STATES, type State } from "../../job.ts";
 import {
 	type Changed,
 	type Claimed,
@@ -245,7 +245,7 @@ class SqliteTenantStore implements TenantStore {
 	}
 	async getJob(ref: JobRef): Promise<Job | null> {
 		const job = await this.getJobById(ref.id);
-		return job !== null && job.tail === ref.tail ? job : null;
+		return isJob(job, ref) ? job : null;
 	}
 
 	async listJobs(query: ListQuery): Promise<JobPage> {
@@ -402,7 +402,7 @@ class SqliteOperatorStore implements OperatorStore {
 
 	async getJob(ref: JobRef): Promise<Job | null> {
 		const job = await this.#store.getJob(ref.id);
-		return job !== null && job.tail === ref.tail ? job : null;
+		return isJob(job, ref) ? job : null;
 	}
 	async listJobs(query: ListQuery): Promise<JobPage> {
 		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
