@@ -535,6 +535,13 @@ describe("submitJob", () => {
 			expect(queue.deps.wake.heard()).toBe(true);
 		}));
 
+	// Bug: a key goes into the store by way of SQLite's JSON, which cannot hold half a surrogate pair: it comes back as other characters.
+	it.fails("answers a key with a lone surrogate as a read does, or refuses it", () =>
+		inQueue(async queue => {
+			const { status, body } = await queue.call("submitJob", "/api/jobs", { body: '{"task":"echo","key":"\\ud800"}' });
+			if (status === 201) expect((await read(queue, body.id)).key).toBe(body.key);
+		}));
+
 	it("runs the jobs of one key one after the other, in order", () => {
 		const gate = createGate();
 		return inQueue(
