@@ -38,9 +38,11 @@ function isTaken(port: number): Promise<boolean> {
 	});
 }
 
-async function freePortFrom(port: number): Promise<number> {
-	while (await isTaken(port)) port++;
-	return port;
+/** What to type when the port is taken: the next free one above it, or any. */
+async function otherPort(taken: number): Promise<string> {
+	for (let port = taken + 1; port < Math.min(taken + 100, 65_536); port++)
+		if (!(await isTaken(port))) return `npm run emulate -- --port ${port}   (${port} is free)`;
+	return "npm run emulate -- --port 0   (any that is free)";
 }
 
 export async function emulate(args: readonly string[]): Promise<void> {
@@ -51,11 +53,7 @@ export async function emulate(args: readonly string[]): Promise<void> {
 	}
 	const { settings, mistakes } = readSettings(args, process.env);
 	if (!mistakes.some(({ what }) => /port/i.test(what)) && (await isTaken(settings.port))) {
-		const free = await freePortFrom(settings.port + 1);
-		mistakes.push({
-			what: `--port ${settings.port} is taken by another process`,
-			instead: `npm run emulate -- --port ${free}   (${free} is free)`,
-		});
+		mistakes.push({ what: `--port ${settings.port} is taken by another process`, instead: await otherPort(settings.port) });
 	}
 	let tasks: TaskRegistry = {};
 	try {

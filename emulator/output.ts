@@ -26,6 +26,22 @@ const clockText = (ms: number): string => new Date(ms).toTimeString().slice(0, 8
 // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is taken out.
 const printable = (text: string): string => text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
 
+/** JSON of a log record, whatever is in it: a task may log what has no JSON. */
+function recordText(record: object): string {
+	try {
+		return JSON.stringify(record);
+	} catch {
+		const seen = new Set<unknown>();
+		return JSON.stringify(record, (_, value: unknown) => {
+			if (typeof value === "bigint") return String(value);
+			if (typeof value !== "object" || value === null) return value;
+			if (seen.has(value)) return "(again)";
+			seen.add(value);
+			return value;
+		});
+	}
+}
+
 export interface Output {
 	/** The lines of the start. */
 	banner(lines: readonly string[], facts: Readonly<Record<string, unknown>>): void;
@@ -42,7 +58,9 @@ export function textOutput(write: (text: string) => void): Output {
 	return {
 		banner: lines => write(`${lines.map(text => (text === "" ? "" : `  ${text}`)).join("\n")}\n`),
 		log({ level, at, message, ...fields }) {
-			const rest = Object.entries(fields).map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`);
+			const rest = Object.entries(fields).map(
+				([name, value]) => `${name}=${typeof value === "string" ? value : recordText({ value }).slice(9, -1)}`,
+			);
 			line(at, level, level === "error" ? "red" : level === "warn" ? "yellow" : "gray", printable(`${message}  ${rest.join(" ")}`));
 		},
 		outcome(outcome) {
@@ -70,7 +88,7 @@ export function textOutput(write: (text: string) => void): Output {
 }
 
 export function jsonOutput(write: (text: string) => void): Output {
-	const line = (record: object): void => write(`${JSON.stringify(record)}\n`);
+	const line = (record: object): void => write(`${recordText(record)}\n`);
 	const now = (): string => new Date().toISOString();
 	return {
 		banner: (_, facts) => line({ level: "info", time: now(), message: "started", ...facts }),

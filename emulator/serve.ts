@@ -10,6 +10,7 @@ import { compose, type Functions } from "../lib/compose.ts";
 import type { Deps } from "../lib/context.ts";
 import { messageOf } from "../lib/log.ts";
 import { metricsOf } from "../lib/metrics.ts";
+import { Problem, problemResponse } from "../lib/problem.ts";
 
 const PUBLIC = fileURLToPath(new URL("../public", import.meta.url));
 const UPLOT = fileURLToPath(new URL(".", import.meta.resolve("uplot/dist/uPlot.min.css")));
@@ -35,6 +36,18 @@ function addFiles(app: Hono): void {
 	app.get("/vendor/uplot/*", serveStatic({ root: UPLOT, rewriteRequestPath: path => path.slice("/vendor/uplot".length) }));
 }
 
+/**
+ * The queue is open to this machine, not to the pages its browser visits: a foreign name that leads here (DNS rebinding) and a WebSocket
+ * from another site are refused.
+ */
+const LOCAL_NAMES = new Set(["localhost", "127.0.0.1", "[::1]"]);
+function isLocal(address: string | undefined): boolean {
+	const name = URL.parse(address?.includes("://") ? address : `http://${address}`)?.hostname;
+	return name !== undefined && (LOCAL_NAMES.has(name) || name.endsWith(".localhost"));
+}
+const foreign = (what: string, path: string, deps: Deps): Response =>
+	problemResponse(new Problem("host_forbidden", `${what} Use http://localhost:PORT on this machine.`), path, deps.random.traceId());
+
 /** Pushes the metrics object to every open socket: at once, then every 2 s, with one read for all and none while nobody looks. */
 function addLiveMetrics(app: Hono, deps: () => Deps): () => void {
 	const sockets = new Set<WSContext>();
@@ -54,6 +67,12 @@ function addLiveMetrics(app: Hono, deps: () => Deps): () => void {
 	};
 	app.get(
 		"/ws/metrics",
+		(context, next) => {
+			const origin = context.req.header("origin");
+			return origin === undefined || isLocal(origin)
+				? next()
+				: Promise.resolve(foreign("Pages of other sites may not listen.", context.req.path, deps()));
+		},
 		upgradeWebSocket(() => ({
 			onOpen(_, socket) {
 				if (sockets.size >= SOCKETS_MAX) return socket.close(1013, "too many connections");
@@ -88,9 +107,13 @@ export async function serve(functions: Functions, deps: () => Deps, port: number
 		closeSockets = addLiveMetrics(app, deps);
 		addFiles(app);
 	});
+	const fetch = (request: Request, env: unknown): Response | Promise<Response> =>
+		isLocal(request.headers.get("host") ?? undefined)
+			? app.fetch(request, env as object)
+			: foreign("This address is for this machine only.", new URL(request.url).pathname, deps());
 	const open = async (hostname: string, port: number): Promise<Server> => {
 		const websocket = { server: new WebSocketServer({ noServer: true, maxPayload: 4096 }) };
-		const server = createAdaptorServer({ fetch: app.fetch, websocket }) as Server;
+		const server = createAdaptorServer({ fetch, websocket }) as Server;
 		await new Promise<void>((resolve, reject) => {
 			server.once("error", reject);
 			server.listen(port, hostname, resolve);

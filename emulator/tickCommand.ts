@@ -1,4 +1,5 @@
 /** `npm run tick`: one tick by hand on the database itself, for debugging; with --dry-run what it would do. */
+import { existsSync } from "node:fs";
 import { functions } from "../functions/all.ts";
 import { createLog, messageOf } from "../lib/log.ts";
 import type { TaskRegistry } from "../lib/task.ts";
@@ -37,6 +38,14 @@ export async function tickCommand(args: readonly string[]): Promise<number> {
 	} catch (error) {
 		process.stderr.write(
 			mistakesText([{ what: `the tasks cannot be loaded: ${messageOf(error)}`, instead: "mend the file; nothing was done" }]),
+		);
+		return 2;
+	}
+	if (on.has("dry-run") && settings.database !== ":memory:" && !existsSync(settings.database)) {
+		process.stderr.write(
+			mistakesText([
+				{ what: `${settings.database} is not there, and a dry run makes nothing`, instead: "name the file: --database ./tickq.db" },
+			]),
 		);
 		return 2;
 	}

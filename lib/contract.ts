@@ -44,8 +44,14 @@ export const TASK_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,99}$/;
 const TASK_NAME_RULE = "must be 1 to 100 letters, digits and _ . -, and start with a letter or _";
 export const TENANT_NAME = /^[A-Za-z0-9_][A-Za-z0-9._:@-]{0,99}$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is kept out.
-const PRINTABLE = /^[^\u0000-\u001f\u007f]*$/;
-const text = (most: number) => z.string().min(1).max(most).regex(PRINTABLE, "must not contain control characters");
+const PRINTABLE = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$/;
+const text = (most: number) =>
+	z
+		.string()
+		.min(1)
+		.max(most)
+		.regex(PRINTABLE, "must not contain control characters")
+		.refine(value => value.isWellFormed(), "must be whole Unicode characters");
 
 export const WAIT_MS_MAX = 20_000;
 const FAR_FUTURE_MS = 10 * 365 * 24 * 3_600_000;
@@ -368,6 +374,7 @@ export type Answer<N extends OperationName> = z.output<Operations[N]["answer"]>;
 export function commonProblems(row: OperationRow): ProblemCode[] {
 	return [
 		"query_invalid",
+		"host_forbidden",
 		"method_not_allowed",
 		...("dry_run" in (row.query?.shape ?? {}) ? [] : (["dry_run_unsupported"] as const)),
 		...(row.scope === "tenant" ? (["tenant_invalid"] as const) : []),

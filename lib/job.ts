@@ -53,6 +53,9 @@ export const TRANSITIONS = [
 	{ from: "failed", event: "retry", to: "ready" },
 	{ from: "dead", event: "retry", to: "ready" },
 	{ from: "cancelled", event: "retry", to: "ready" },
+	{ from: "failed", event: "retry, its key is busy", to: "blocked" },
+	{ from: "dead", event: "retry, its key is busy", to: "blocked" },
+	{ from: "cancelled", event: "retry, its key is busy", to: "blocked" },
 ] as const satisfies readonly { from: State | "new"; event: string; to: State }[];
 
 /** Leases that may be lost in a row before a job is a dead letter; the job counts as lost for good with this one. */

@@ -24,7 +24,13 @@ export interface Log {
 /** @param least records below this level are dropped before they are made */
 export function createLog(sink: LogSink, now: () => number, least: LogLevel, base: LogFields = {}): Log {
 	const write = (level: LogLevel, message: string, fields?: LogFields): void => {
-		if (LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(least)) sink({ ...base, ...fields, level, at: now(), message });
+		if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(least)) return;
+		try {
+			sink({ ...base, ...fields, level, at: now(), message });
+		} catch {
+			// Fields that cannot be written must not fail whoever logs them.
+			sink({ ...base, level, at: now(), message });
+		}
 	};
 	return {
 		debug: (message, fields) => write("debug", message, fields),

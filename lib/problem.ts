@@ -13,6 +13,7 @@ export const PROBLEMS = {
 	run_at_and_delay_ms: [400, "Two times to run"],
 	idempotency_keys_differ: [400, "Two idempotency keys"],
 	header_invalid: [400, "A header cannot be read"],
+	host_forbidden: [403, "This address is not for that name"],
 	not_found: [404, "There is nothing at this path"],
 	job_not_found: [404, "There is no such job"],
 	method_not_allowed: [405, "This path has other methods"],

@@ -423,9 +423,8 @@ export async function rehearseTick(deps: TickDeps, options: TickOptions): Promis
 	const free = Math.max(0, deps.slots.size - deps.slots.busy);
 	const limit = Math.min(options.jobsMax ?? config.tickJobsMax, config.tickJobsMax, free);
 	const request = { tasks, limit, leaseMs: config.leaseMs, token: random.token(), worker: deps.worker };
-	const { claimed: jobs, lost, late, pruned } = await store.rehearse(request, config.sweepJobsMax, startedAt);
+	const { claimed: jobs, lost, late, pruned, held } = await store.rehearse(request, config.sweepJobsMax, startedAt);
 	const next = await store.nextDue(tasks, startedAt);
-	const held = await store.held();
 	return {
 		tick_id: `tick_${random.traceId().slice(0, 16)}`,
 		dry_run: true,

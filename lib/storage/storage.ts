@@ -161,16 +161,20 @@ export interface Rehearsal {
 	readonly lost: readonly Moved[];
 	readonly late: readonly Moved[];
 	readonly pruned: number;
+	readonly held: readonly Held[];
 }
 
 export interface WorkerStore {
 	/** Takes due jobs in fair turns and leases each to the caller: no job is given twice, no tenant goes above its limit. */
 	claimDueJobs(request: ClaimRequest, nowMs: number): Promise<Claimed[]>;
-	/** What expireLeases, cancelLate, prune and then a claim would do at this moment: they are done and taken back, nothing is written. */
+	/**
+	 * What expireLeases, cancelLate, prune and then a claim would do at this moment, and what would still be held then: all is done and
+	 * taken back, nothing is written. Counting what is held costs with the number of tenants: this is for people, not for ticks.
+	 */
 	rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal>;
 	/** Extends the leases that are still held and resets their losses. One that is missing in the answer is lost. */
 	extendLeases(leases: readonly LeaseExtension[], leaseMs: number, nowMs: number): Promise<{ id: number; cancelRequested: boolean }[]>;
-	/** Ends the attempts whose lease is still held by that token; the others change nothing and are missing in the answer. */
+	/** Ends the attempts whose lease is still held by that token; the others, and any but the first for one lease, change nothing and are missing in the answer. */
 	finishIfLeased(endings: readonly Ending[], nowMs: number): Promise<Moved[]>;
 	/** Takes back at most `limit` leases that have run out: the job waits again, or is a dead letter with the third in a row. */
 	expireLeases(limit: number, nowMs: number): Promise<Moved[]>;
@@ -180,8 +184,6 @@ export interface WorkerStore {
 	prune(limit: number, nowMs: number): Promise<number>;
 	/** One statement: the earliest of everything that a tick would have to do for these tasks. */
 	nextDue(tasks: readonly string[], nowMs: number): Promise<NextDue>;
-	/** What waits although workers are there, by the hold that keeps it. Cost grows with the tenants: for people, not for ticks. */
-	held(): Promise<Held[]>;
 	/** The workers that hold a lease. */
 	leaseHolders(): Promise<string[]>;
 	/** Ends the leases of a worker that is known to be gone: they are lost now instead of when they run out. Answers how many. */

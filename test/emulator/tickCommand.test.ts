@@ -67,7 +67,7 @@ describe("reportText", () => {
 				const dry = reportText((await dryTick(queue)).body);
 				expect(dry).toContain("A tick now would start 2 jobs. Nothing was changed.");
 				expect(dry).toMatch(/ {2}TENANT +TASK +JOB +ATTEMPT +WAITED\n/);
-				expect(dry).toMatch(/ {2}HELD JOBS +TENANTS +WHY\n {2}2 +2 +not due yet\n/);
+				expect(dry).toMatch(/ {2}HELD JOBS +TENANTS +WHY\n {2}2 +1 +at their tenant's concurrency limit\n {2}2 +2 +not due yet\n/);
 				const rows = dry.split("\n").filter(line => line.includes("job_"));
 				expect(rows).toHaveLength(2);
 				expect(new Set(rows.map(row => row.indexOf("job_"))).size).toBe(1);

@@ -536,7 +536,7 @@ describe("submitJob", () => {
 		}));
 
 	// Bug: a key goes into the store by way of SQLite's JSON, which cannot hold half a surrogate pair: it comes back as other characters.
-	it.fails("answers a key with a lone surrogate as a read does, or refuses it", () =>
+	it("answers a key with a lone surrogate as a read does, or refuses it", () =>
 		inQueue(async queue => {
 			const { status, body } = await queue.call("submitJob", "/api/jobs", { body: '{"task":"echo","key":"\\ud800"}' });
 			if (status === 201) expect((await read(queue, body.id)).key).toBe(body.key);

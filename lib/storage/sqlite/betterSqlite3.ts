@@ -43,6 +43,7 @@ const BUSY_RETRY_MS = 2;
  * costs 0.3–0.6 ms a claim. Freeing one large block raises its threshold for the life of the process.
  */
 const KEEP_FREED_MEMORY = "SELECT length(replace(zeroblob(30000000), x'01', x'02'))";
+let keepsFreedMemory = false;
 
 /** The settings every connection has: an accepted job survives a power cut, and readers never wait for the writer. */
 const PRAGMAS = `
@@ -142,7 +143,8 @@ export async function openBetterSqlite3(handle: SqliteHandle, options: BetterSql
 	}
 
 	await unlessBusy(() => handle.exec(PRAGMAS));
-	handle.prepare(KEEP_FREED_MEMORY).all({});
+	if (!keepsFreedMemory) handle.prepare(KEEP_FREED_MEMORY).all({});
+	keepsFreedMemory = true;
 
 	return {
 		batch(statements) {

@@ -3,27 +3,39 @@ import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
 import { countMoves, ordOf, S } from "./moves.ts";
 
-const WAITING = `id IN (SELECT value FROM json_each(?1)) AND state < ${S.running}`;
-const COUNT_CANCELLED = countMoves(`SELECT lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due FROM jobs WHERE ${WAITING}`, [
-	"delayed",
-	"ready",
-	"blocked",
-	"cancelled",
-]);
-const CANCEL = `
+/** Jobs that wait for their key go first: one that is passed its key while it is being cancelled would be counted twice. */
+const cancelWaiting = (states: string) => {
+	const which = `id IN (SELECT value FROM json_each(?1)) AND ${states}`;
+	return {
+		count: countMoves(`SELECT lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due FROM jobs WHERE ${which}`, [
+			"delayed",
+			"ready",
+			"blocked",
+			"cancelled",
+		]),
+		cancel: `
 UPDATE jobs SET state = ${S.cancelled}, seq = seq + 1, reason = 'requested', completed_at = ?2,
-  expires_at = ?2 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) WHERE ${WAITING} RETURNING id`;
+  expires_at = ?2 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) WHERE ${which} RETURNING id`,
+	};
+};
+const BLOCKED = cancelWaiting(`state = ${S.blocked}`);
+const OTHERS = cancelWaiting(`state > ${S.blocked} AND state < ${S.running}`);
 
 const RUNNING = `id IN (SELECT value FROM json_each(?1)) AND state = ${S.running} AND cancel_requested_at IS NULL`;
 const KEEP_REQUEST = `INSERT INTO job_events (job_id, seq, at, kind) SELECT id, seq + 1, ?2, 'cancel_requested' FROM jobs WHERE ${RUNNING}`;
+/** A request moves no counter, and is a change all the same. */
+const CHANGED = `UPDATE queue SET version = version + 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE ${RUNNING})`;
 const REQUEST = `UPDATE jobs SET cancel_requested_at = ?2, seq = seq + 1 WHERE ${RUNNING} RETURNING id`;
 
 /** A waiting job ends, a running one is asked to. The rows of all statements together are the ids that changed. */
 export const cancelStatements = (ids: readonly number[], defaults: StorageDefaults, nowMs: number): Statement[] => {
 	const json = JSON.stringify(ids);
 	return [
-		{ sql: COUNT_CANCELLED, params: [json] },
-		{ sql: CANCEL, params: [json, nowMs, defaults.keepDoneMs] },
+		...[BLOCKED, OTHERS].flatMap(({ count, cancel }) => [
+			{ sql: count, params: [json] },
+			{ sql: cancel, params: [json, nowMs, defaults.keepDoneMs] },
+		]),
+		{ sql: CHANGED, params: [json] },
 		{ sql: KEEP_REQUEST, params: [json, nowMs] },
 		{ sql: REQUEST, params: [json, nowMs] },
 	];
@@ -34,7 +46,7 @@ const ENDED = `j.id IN (SELECT value FROM json_each(?1)) AND j.state > ${S.done}
 const RETRIED = `
 SELECT j.id, j.lane_id, j.state AS was, NULL AS due, CASE WHEN j.queue_key IS NULL THEN ${S.ready}
   WHEN row_number() OVER (PARTITION BY j.tenant_id, coalesce(j.queue_key, j.id) ORDER BY j.id) = 1 AND NOT EXISTS (
-    SELECT 1 FROM jobs h WHERE h.tenant_id = j.tenant_id AND h.queue_key = j.queue_key AND h.state > ${S.blocked} AND h.state <= ${S.running})
+    SELECT 1 FROM jobs h WHERE h.tenant_id = j.tenant_id AND h.queue_key = j.queue_key AND h.state > ${S.blocked} AND h.state < ${S.done})
   THEN ${S.ready} ELSE ${S.blocked} END AS becomes
 FROM jobs j WHERE ${ENDED}`;
 const COUNT_RETRIED = countMoves(RETRIED, ["ready", "blocked", "failed", "dead", "cancelled"]);
@@ -48,7 +60,7 @@ FROM jobs j WHERE ${ENDED} AND j.started_at IS NOT NULL AND j.seq - 1 - (j.cance
 const KEEP_END = `
 INSERT INTO job_events (job_id, seq, at, kind, data)
 SELECT j.id, j.seq, j.completed_at, CASE j.state WHEN ${S.failed} THEN 'failed' WHEN ${S.dead} THEN 'dead_letter' ELSE 'cancelled' END,
-  json_object('reason', j.reason, 'error', json(j.error)) FROM jobs j WHERE ${ENDED}
+  json_patch('{}', json_object('reason', j.reason, 'error', json(j.error))) FROM jobs j WHERE ${ENDED}
 UNION ALL SELECT j.id, j.seq + 1, ?2, 'retried', NULL FROM jobs j WHERE ${ENDED}`;
 const RETRY = `
 UPDATE jobs SET state = x.becomes, seq = seq + 1, failures = 0, losses = 0, run_at = ?2, ord = ${ordOf("?2", "priority", "jobs.id")},

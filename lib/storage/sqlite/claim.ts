@@ -60,15 +60,14 @@ const LEASE = `
 UPDATE jobs SET state = ${S.running}, seq = seq + 1, claims = claims + 1, started_at = ?1, lease_until = ?3, token = ?4, worker = ?6
 WHERE id IN (${PICK}) RETURNING ${JOB_COLUMNS}`;
 
-/** A tenant that wakes after this claim starts where its first turn starts. */
-const ADVANCE_VIRTUAL_NOW = `
-UPDATE queue SET virtual_now = n.vt FROM (
-  SELECT min(vt) AS vt FROM (SELECT (SELECT vt FROM lanes WHERE task_id = e.value AND ready > 0 AND held = 0 ORDER BY vt LIMIT 1) AS vt
-  FROM json_each(?1) e)) n WHERE n.vt > virtual_now`;
-
 /** The jobs of this claim, by the index of running jobs. */
 const CLAIMED = `FROM jobs WHERE state = ${S.running} AND lease_until = +?1 AND token = +?2`;
 const COUNT_LANES = countMoves(`SELECT lane_id, ${S.ready} AS was, ${S.running} AS becomes ${CLAIMED}`, ["ready", "running"]);
+
+/** After the tenants have paid: the tag of the latest turn, for each task that this claim asked for. Whoever wakes in one begins there. */
+const ADVANCE_VIRTUAL_NOW = `
+UPDATE tasks SET virtual_now = t.tag FROM (SELECT max(vt - step) AS tag FROM tenants WHERE tenant_id IN (SELECT tenant_id ${CLAIMED})) t
+WHERE task_id IN (SELECT value FROM json_each(?3)) AND virtual_now < t.tag`;
 
 /** Lanes with a delayed job that is due, the longest due first, a bounded number; and the bounded number of jobs that each may promote. */
 const DUE_LANES = "SELECT lane_id FROM lanes WHERE next_due <= +?1 ORDER BY next_due LIMIT 16";
@@ -102,13 +101,13 @@ export function claimStatements(request: ClaimRequest, taskIds: readonly number[
 		{ sql: COUNT_DUE, ...due },
 		{ sql: PROMOTE, ...due },
 		{ sql: NEXT_DUE, ...due },
-		{ sql: ADVANCE_VIRTUAL_NOW, params: [tasks] },
 	];
 	const claimed =
 		statements.push({
 			sql: LEASE,
 			params: [nowMs, request.limit, leaseUntil, request.token, tasks, request.worker],
 		}) - 1;
-	statements.push({ sql: COUNT_LANES, params: marker, onlyIf: { sql: `SELECT 1 ${CLAIMED} LIMIT 1`, params: marker } });
+	const onlyIf = { sql: `SELECT 1 ${CLAIMED} LIMIT 1`, params: marker };
+	statements.push({ sql: COUNT_LANES, params: marker, onlyIf }, { sql: ADVANCE_VIRTUAL_NOW, params: [...marker, tasks], onlyIf });
 	return { statements, claimed };
 }

@@ -7,7 +7,7 @@ import { countMoves, ordOf, S } from "./moves.ts";
 const FIELDS = ["id", "token", "outcome", "delay_ms", "result", "error"] as const;
 const field = (name: (typeof FIELDS)[number]): string => `e.value->>${FIELDS.indexOf(name)}`;
 
-/** The fence: only attempts whose lease is still held by that token. A job that stands twice in one call is ended once. */
+/** The fence: only attempts whose lease is still held by that token. */
 const HELD = `FROM json_each(?1) e CROSS JOIN jobs j ON j.id = ${field("id")} AND j.state = ${S.running} AND j.token = ${field("token")}`;
 
 /** The rows of the transition table for what leaves running. */
@@ -18,9 +18,9 @@ const REASON = `CASE x.becomes WHEN ${S.failed} THEN 'not_retryable' WHEN ${S.de
   WHEN ${S.cancelled} THEN CASE x.outcome WHEN 'expired' THEN 'expired' ELSE 'requested' END END`;
 
 const ENDINGS = `
-SELECT j.id, j.lane_id, ${S.running} AS was, min(${BECOMES}) AS becomes, ?2 + ${field("delay_ms")} AS due, ${field("outcome")} AS outcome,
-  ${field("result")} AS result, ${field("error")} AS error ${HELD} GROUP BY +j.id`;
-const DONE = `SELECT DISTINCT j.id, j.lane_id, ${S.running} AS was, ${S.done} AS becomes, NULL AS due ${HELD}`;
+SELECT j.id, j.lane_id, ${S.running} AS was, ${BECOMES} AS becomes, ?2 + ${field("delay_ms")} AS due, ${field("outcome")} AS outcome,
+  ${field("result")} AS result, ${field("error")} AS error ${HELD}`;
+const DONE = `SELECT j.id, j.lane_id, ${S.running} AS was, ${S.done} AS becomes, NULL AS due ${HELD}`;
 
 const COUNT_ENDINGS = countMoves(ENDINGS);
 const COUNT_DONE = countMoves(DONE, ["running", "done"]);
@@ -38,7 +38,7 @@ RETURNING id, tail, state, reason`;
 
 const FINISH = `
 UPDATE jobs SET state = x.becomes, seq = seq + 1, lease_until = NULL, token = CASE WHEN x.becomes IN (${S.ready}, ${S.delayed}) THEN NULL ELSE token END,
-  failures = failures + (x.outcome IN ('retry', 'failed')), losses = 0, reason = ${REASON},
+  failures = failures + (x.outcome IN ('retry', 'failed') AND x.becomes <> ${S.cancelled}), losses = 0, reason = ${REASON},
   error = CASE WHEN x.outcome = 'done' THEN NULL ELSE coalesce(x.error, jobs.error) END, result = x.result,
   run_at = CASE WHEN x.becomes = ${S.delayed} THEN x.due ELSE run_at END,
   ord = CASE WHEN x.becomes = ${S.delayed} THEN ${ordOf("x.due", "priority", "jobs.id")} ELSE ord END,
@@ -58,11 +58,11 @@ SELECT j.id, j.seq + 1, ${now}, x.kind, x.data FROM (${from}) x CROSS JOIN jobs 
 
 const KEEP_ATTEMPTS = keepAttempt(
 	`SELECT id, becomes, CASE outcome WHEN 'retry' THEN 'retry' WHEN 'snooze' THEN 'snoozed' ELSE 'released' END AS kind,
-  json_object('error', json(error), 'run_at', CASE WHEN becomes = ${S.delayed} THEN due END) AS data FROM (${ENDINGS})`,
+  json_patch('{}', json_object('error', json(error), 'run_at', CASE WHEN becomes = ${S.delayed} THEN due END)) AS data FROM (${ENDINGS})`,
 	"?2",
 );
 
-/** The statements that end attempts; the rows of the last one are {id, tail, state, reason} of what was accepted. */
+/** The statements that end attempts, each of which stands once; the rows of the last one are {id, tail, state, reason} of what was accepted. */
 export function finishStatements(endings: readonly Ending[], defaults: StorageDefaults, nowMs: number): Statement[] {
 	const json = JSON.stringify(
 		endings.map(ending => [

@@ -2,7 +2,7 @@
 import type { EventKind, Job, JobEvent, State } from "../../job.ts";
 import { STATES, statesOf } from "../../job.ts";
 import type { Held, ListQuery, NextDue, QueueCounts } from "../storage.ts";
-import type { Param, Row, Statement } from "./driver.ts";
+import type { Row, Statement } from "./driver.ts";
 import { S } from "./moves.ts";
 
 export function toJob(row: Row, tenant: string, task: string): Job {
@@ -104,28 +104,37 @@ export function tagListStatement(tenantId: number, taskId: number | null, states
 	};
 }
 
+/** The ids that a page over all tenants looks through, newest first: those of rare states by their own index, else all. `?1` is before. */
+function looked(states: readonly State[] | null): { all: string[]; bounded: boolean } {
+	const rare = states?.every(state => S[state] > S.done) ?? false;
+	if (states?.every(state => state === "running"))
+		return { all: [`SELECT id FROM jobs WHERE state = ${S.running} AND id < +?1`], bounded: false };
+	return {
+		all: rare
+			? numbers(states!).map(state => `SELECT id FROM jobs WHERE ${TROUBLE_INDEX} AND state = ${state} AND id < +?1 ORDER BY id DESC`)
+			: ["SELECT id FROM jobs WHERE id < +?1 ORDER BY id DESC"],
+		bounded: true,
+	};
+}
+
 /** A page over all tenants, by the jobs' own order; a bounded number of rows is looked at. */
 export function queueListStatement(taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
-	const trouble = states?.every(state => S[state] > S.done) ?? false;
-	const running = states?.every(state => state === "running") ?? false;
-	const before = query.before ?? Number.MAX_SAFE_INTEGER;
+	const { all, bounded } = looked(states);
+	const from = all.map(ids => `SELECT id FROM (${ids}${bounded ? ` LIMIT ${LIST_ROWS_MAX}` : ""})`).join(" UNION ALL ");
 	const tag = query.tag === undefined ? "" : " AND EXISTS (SELECT 1 FROM json_each(j.tags) g WHERE g.value = ?3)";
-	const params: Param[] = [before, query.limit + 1, ...(query.tag === undefined ? [] : [query.tag])];
-	const from = trouble
-		? numbers(states ?? [])
-				.map(
-					state =>
-						`SELECT * FROM (SELECT id FROM jobs WHERE ${TROUBLE_INDEX} AND state = ${state} AND id < +?1 ORDER BY id DESC LIMIT ${LIST_ROWS_MAX})`,
-				)
-				.join(" UNION ALL ")
-		: running
-			? `SELECT id FROM jobs WHERE state = ${S.running} AND id < +?1`
-			: `SELECT id FROM jobs WHERE id < +?1 ORDER BY id DESC LIMIT ${LIST_ROWS_MAX}`;
 	return {
 		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT j.id FROM (${from}) n CROSS JOIN jobs j ON j.id = n.id
   WHERE ${filter(taskId, states)}${tag} ORDER BY j.id DESC LIMIT ?2 + 0) ORDER BY id DESC`,
-		params,
+		params: [query.before ?? Number.MAX_SAFE_INTEGER, query.limit + 1, ...(query.tag === undefined ? [] : [query.tag])],
 	};
+}
+
+/** Down to which id that page has seen everything; no row, or NULL: to the end. */
+export function queueScanEndStatement(states: readonly State[] | null, query: ListQuery): Statement | null {
+	const { all, bounded } = looked(states);
+	if (!bounded) return null;
+	const ends = all.map(ids => `SELECT id FROM (${ids} LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1})`).join(" UNION ALL ");
+	return { sql: `SELECT max(id) AS id FROM (${ends})`, params: [query.before ?? Number.MAX_SAFE_INTEGER] };
 }
 
 function filter(taskId: number | null, states: readonly State[] | null): string {
@@ -135,16 +144,11 @@ function filter(taskId: number | null, states: readonly State[] | null): string 
 	return parts.length === 0 ? "true" : parts.join(" AND ");
 }
 
-/** Where a bounded page that found too little stopped looking: the id to go on before, or null at the end. */
-export function scanEndStatement(tenantId: number | null, query: ListQuery): Statement {
-	const before = query.before ?? Number.MAX_SAFE_INTEGER;
-	return tenantId === null
-		? { sql: `SELECT id FROM jobs WHERE id < +?1 ORDER BY id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`, params: [before] }
-		: {
-				sql: `SELECT job_id AS id FROM job_tags WHERE tenant_id = ?1 AND tag = ?2 AND job_id < +?3 ORDER BY job_id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`,
-				params: [tenantId, query.tag ?? "", before],
-			};
-}
+/** The same for the jobs of a tag. */
+export const tagScanEndStatement = (tenantId: number, query: ListQuery): Statement => ({
+	sql: `SELECT job_id AS id FROM job_tags WHERE tenant_id = ?1 AND tag = ?2 AND job_id < +?3 ORDER BY job_id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`,
+	params: [tenantId, query.tag ?? "", query.before ?? Number.MAX_SAFE_INTEGER],
+});
 
 /** The same for the waiting jobs of one tenant, where each lane is looked through: the newest of the places where a lane's look ended. */
 export function laneScanEndStatement(tenantId: number, taskId: number | null, query: ListQuery): Statement {
@@ -227,7 +231,7 @@ export function toNextDue(row: Row, nowMs: number): NextDue {
 }
 
 /** Jobs that are ready or due and yet not taken, by the same bits that the claim goes by. Cost: the tenants and lanes that are held. */
-export const HELD = `
+const HELD = `
 SELECT 'tenant_paused' AS code, sum(ready) AS jobs, count(*) AS tenants FROM tenants WHERE ready > 0 AND held & 2
 UNION ALL SELECT 'tenant_concurrency', sum(ready), count(*) FROM tenants WHERE ready > 0 AND held & 1 AND NOT held & 2
 UNION ALL SELECT 'task_concurrency', sum(ready), count(DISTINCT lane_id >> 16) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
@@ -236,5 +240,6 @@ UNION ALL SELECT 'task_paused', sum(ready), count(DISTINCT lane_id >> 16) FROM l
   WHERE l.ready > 0 AND k.paused = 1
 UNION ALL SELECT 'key_busy', sum(blocked), count(*) FROM tenants WHERE blocked > 0
 UNION ALL SELECT 'delayed', sum(delayed), count(*) FROM tenants WHERE delayed > 0`;
+export const heldStatement: Statement = { sql: HELD, params: [] };
 export const toHeld = (rows: readonly Row[]): Held[] =>
 	rows.filter(row => row.tenants > 0).map(row => ({ code: row.code, jobs: row.jobs, tenants: row.tenants }));

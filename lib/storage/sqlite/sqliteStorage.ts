@@ -215,14 +215,16 @@ WHERE t.name = ?1 AND k.name = ?2 ON CONFLICT DO NOTHING`,
 		}
 	}
 
-	/** A page from a statement that asks for one row more than the page holds. */
+	/**
+	 * A page from a statement that asks for one row more than the page holds. Where the statement looks at a bounded number of rows,
+	 * `scanEnd` answers how far down it saw everything: what it found below is left to the next page.
+	 */
 	async page(statement: Statement, query: ListQuery, scanEnd: Statement | null): Promise<JobPage> {
-		const jobs = await this.toJobs(await this.driver.all(statement));
-		if (jobs.length > query.limit) {
-			jobs.length = query.limit;
-			return { jobs, next: jobs.at(-1)?.id ?? null };
-		}
-		return { jobs, next: scanEnd === null ? null : ((await this.one(scanEnd))?.id ?? null) };
+		const end: number | null = scanEnd === null ? null : ((await this.one(scanEnd))?.id ?? null);
+		const jobs = (await this.toJobs(await this.driver.all(statement))).filter(job => end === null || job.id >= end);
+		if (jobs.length <= query.limit) return { jobs, next: end };
+		jobs.length = query.limit;
+		return { jobs, next: jobs.at(-1)!.id };
 	}
 }
 
@@ -251,10 +253,10 @@ class SqliteTenantStore implements TenantStore {
 	async listJobs(query: ListQuery): Promise<JobPage> {
 		const tenantId = await this.#store.tenantId(this.tenant);
 		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
-		if (tenantId === undefined || taskId === undefined) return { jobs: [], next: null };
+		if (tenantId === undefined || taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
 		const states = read.statesOfQuery(query);
 		if (query.tag !== undefined)
-			return this.#store.page(read.tagListStatement(tenantId, taskId, states, query), query, read.scanEndStatement(tenantId, query));
+			return this.#store.page(read.tagListStatement(tenantId, taskId, states, query), query, read.tagScanEndStatement(tenantId, query));
 		const waits = states?.includes("ready") ?? false;
 		const fewWait = !waits || (await this.#waiting(tenantId)) <= read.LIST_ROWS_MAX;
 		const scanEnd = fewWait ? null : read.laneScanEndStatement(tenantId, taskId, query);
@@ -311,7 +313,7 @@ class SqliteWorkerStore implements WorkerStore {
 	/** The numbers of tasks; one that nobody has submitted to yet gets its own now, so that it need not be looked for again. */
 	async #taskIds(tasks: readonly string[]): Promise<number[]> {
 		if (tasks.some(task => !this.#store.taskIds.has(task))) await this.#store.writeTasks(tasks);
-		return tasks.flatMap(task => this.#store.taskIds.get(task) ?? []);
+		return [...new Set(tasks.flatMap(task => this.#store.taskIds.get(task) ?? []))];
 	}
 	async #claim(request: ClaimRequest, nowMs: number) {
 		return claimStatements(request, await this.#taskIds(request.tasks), nowMs);
@@ -328,18 +330,17 @@ class SqliteWorkerStore implements WorkerStore {
 	async rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal> {
 		const { statements, claimed } = await this.#claim(request, nowMs);
 		const { defaults } = this.#store;
-		const parts = [
-			expireLeasesStatements(sweepLimit, defaults, nowMs),
-			cancelLateStatements(sweepLimit, defaults, nowMs),
-			pruneStatements(sweepLimit, nowMs),
-		];
-		const rows = await this.#store.driver.rehearse([...parts.flat(), ...statements]);
-		const lastOf = (part: number): Row[] => rows[parts.slice(0, part + 1).flat().length - 1]!;
+		const lost = expireLeasesStatements(sweepLimit, defaults, nowMs);
+		const late = cancelLateStatements(sweepLimit, defaults, nowMs);
+		const old = pruneStatements(sweepLimit, nowMs);
+		const rows = await this.#store.driver.rehearse([...lost, ...late, ...old, ...statements, read.heldStatement]);
+		const rowsOf = (from: number, part: readonly Statement[]): Row[] => rows.slice(from, from + part.length).flat();
 		return {
-			lost: lastOf(0).map(toMoved),
-			late: lastOf(1).map(toMoved),
-			pruned: lastOf(2).length,
-			claimed: await this.#toClaimed(rows[parts.flat().length + claimed]!, request),
+			lost: rowsOf(0, lost).map(toMoved),
+			late: rowsOf(lost.length, late).map(toMoved),
+			pruned: rowsOf(lost.length + late.length, old).length,
+			claimed: await this.#toClaimed(rows[lost.length + late.length + old.length + claimed]!, request),
+			held: read.toHeld(rows.at(-1)!),
 		};
 	}
 
@@ -352,7 +353,8 @@ class SqliteWorkerStore implements WorkerStore {
 		return rows!.map(row => ({ id: row.id, cancelRequested: row.cancel_requested_at !== null }));
 	}
 
-	async finishIfLeased(endings: readonly Ending[], nowMs: number): Promise<Moved[]> {
+	async finishIfLeased(given: readonly Ending[], nowMs: number): Promise<Moved[]> {
+		const endings = [...new Map(given.toReversed().map(ending => [`${ending.id} ${ending.token}`, ending])).values()];
 		const followUps: SubmitRow[] = [];
 		for (const ending of endings)
 			if (ending.outcome === "done")
@@ -364,7 +366,7 @@ class SqliteWorkerStore implements WorkerStore {
 	}
 
 	async #sweep(statements: Statement[]): Promise<Moved[]> {
-		return (await this.#store.driver.batch(statements)).at(-1)!.map(toMoved);
+		return (await this.#store.driver.batch(statements)).flat().map(toMoved);
 	}
 	expireLeases(limit: number, nowMs: number): Promise<Moved[]> {
 		return this.#sweep(expireLeasesStatements(limit, this.#store.defaults, nowMs));
@@ -382,9 +384,6 @@ class SqliteWorkerStore implements WorkerStore {
 	}
 	statements(): number {
 		return this.#store.driver.count();
-	}
-	async held() {
-		return read.toHeld(await this.#store.driver.all({ sql: read.HELD, params: [] }));
 	}
 	async leaseHolders(): Promise<string[]> {
 		return (await this.#store.driver.all(read.leaseHoldersStatement)).map(row => row.worker);
@@ -406,8 +405,9 @@ class SqliteOperatorStore implements OperatorStore {
 	}
 	async listJobs(query: ListQuery): Promise<JobPage> {
 		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
-		if (taskId === undefined) return { jobs: [], next: null };
-		return this.#store.page(read.queueListStatement(taskId, read.statesOfQuery(query), query), query, read.scanEndStatement(null, query));
+		if (taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
+		const states = read.statesOfQuery(query);
+		return this.#store.page(read.queueListStatement(taskId, states, query), query, read.queueScanEndStatement(states, query));
 	}
 	historyOf(job: Job): Promise<JobEvent[]> {
 		return this.#store.history(job);

@@ -40,6 +40,7 @@ UPDATE jobs SET state = ${S.cancelled}, seq = seq + 1, reason = 'expired', compl
   expires_at = ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3)
 WHERE id IN (SELECT id FROM (${LATE})) RETURNING id, tail, state, reason`;
 
+/** The rows of the last statement are {id, tail, state, reason} of the jobs that were too late. */
 export const cancelLateStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
 	{ sql: COUNT_LATE, params: [nowMs, limit] },
 	{ sql: CANCEL_LATE, params: [nowMs, limit, defaults.keepDoneMs] },

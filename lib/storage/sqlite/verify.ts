@@ -23,15 +23,14 @@ export const CHECKS: readonly string[] = [
 	`SELECT 'ready lane ' || l.lane_id || ' has another tag or hold than its tenant' AS what FROM lanes l CROSS JOIN tenants t ON t.tenant_id = l.lane_id >> 16
    WHERE l.ready > 0 AND (l.vt <> t.vt OR (l.held & 1) <> (t.held <> 0))`,
 	"SELECT 'lane ' || lane_id || ' has its own limit wrong' AS what FROM lanes WHERE (held & 2 <> 0) <> coalesce(running >= concurrency, 0)",
-	`SELECT 'lane ' || l.lane_id || ' sleeps past its delayed jobs' AS what FROM lanes l
-   WHERE l.delayed > 0 AND coalesce(l.next_due, 9e18) > (SELECT min(run_at) FROM jobs WHERE lane_id = l.lane_id AND state = ${S.delayed})`,
+	"SELECT 'lane ' || lane_id || ' would never wake for its delayed jobs' AS what FROM lanes WHERE delayed > 0 AND next_due IS NULL",
 	`SELECT 'job ' || id || ' has a lease that does not fit its state' AS what FROM jobs
    WHERE (state = ${S.running}) <> (lease_until IS NOT NULL) OR state = ${S.running} AND token IS NULL`,
 	`SELECT 'job ' || id || ' has an end that does not fit its state' AS what FROM jobs
    WHERE (state > ${S.running}) <> (completed_at IS NOT NULL AND expires_at IS NOT NULL)`,
 	`SELECT 'job ' || id || ' is out of order' AS what FROM jobs WHERE state IN (${S.ready}, ${S.delayed}) AND ord & 4194303 <> id & 4194303`,
 	`SELECT 'job ' || id || ' has more failures than attempts' AS what FROM jobs WHERE failures > max_retries + 1 OR failures + losses > claims`,
-	`SELECT 'key ' || w.queue_key || ' of tenant ' || w.tenant_id || ' has jobs waiting and no holder' AS what FROM jobs w WHERE w.state = ${S.blocked}
+	`SELECT 'key ' || w.queue_key || ' of tenant ' || w.tenant_id || ' has jobs waiting and no holder' AS what FROM jobs w WHERE w.state = ${S.blocked} AND w.start_by IS NULL
    AND NOT EXISTS (SELECT 1 FROM jobs h WHERE h.tenant_id = w.tenant_id AND h.queue_key = w.queue_key AND h.state > ${S.blocked} AND h.state <= ${S.running})`,
 	"SELECT 'job ' || j.id || ' has lost history' AS what FROM jobs j WHERE (SELECT count(*) FROM job_events WHERE job_id = j.id) > j.seq OR j.seq - (SELECT count(*) FROM job_events WHERE job_id = j.id) > 3",
 	"SELECT 'event of job ' || job_id || ' outlived it' AS what FROM job_events WHERE job_id NOT IN (SELECT id FROM jobs)",

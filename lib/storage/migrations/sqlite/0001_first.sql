@@ -12,7 +12,6 @@ CREATE TABLE queue (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   version INTEGER NOT NULL DEFAULT 0,          -- moves with every change: an open page asks for this alone
   last_job_id INTEGER NOT NULL DEFAULT 0,
-  virtual_now INTEGER NOT NULL DEFAULT 0,      -- start tag of the latest service; a tenant that wakes begins here, without saved-up credit
   submitted INTEGER NOT NULL DEFAULT 0,        -- jobs that ever came in (retried ones again); never falls
   finished INTEGER NOT NULL DEFAULT 0,         -- jobs that ever ended; never falls
   active_tenants INTEGER NOT NULL DEFAULT 0,   -- tenants with a job that has not ended
@@ -51,7 +50,8 @@ CREATE TABLE tasks (
   name TEXT NOT NULL UNIQUE,
   concurrency INTEGER,
   paused INTEGER NOT NULL DEFAULT 0,
-  running INTEGER NOT NULL DEFAULT 0 CHECK (running >= 0)
+  running INTEGER NOT NULL DEFAULT 0 CHECK (running >= 0),
+  virtual_now INTEGER NOT NULL DEFAULT 0       -- tag of the latest turn in a claim that asked for it: a tenant that wakes begins here
 ) STRICT;
 
 -- One tenant's jobs of one task: what the claim chooses between. lane_id = tenant_id << 16 | task_id, so a tenant's lanes are one range.
@@ -139,12 +139,13 @@ CREATE TABLE job_events (
   PRIMARY KEY (job_id, seq)
 ) STRICT, WITHOUT ROWID;
 
--- lanes -> tenants. Running grows only by a claim, so that is where a tenant pays for its turn.
+-- lanes -> tenants. Running grows only by a claim, so that is where a tenant pays for its turns. One that wakes begins where the others
+-- are: it has neither saved up turns while it slept, nor owes any that it had while it was alone.
 CREATE TRIGGER lanes_counted AFTER UPDATE OF ready, delayed, blocked, running, done, failed, dead, cancelled ON lanes
 BEGIN
   UPDATE tenants SET
-    vt = CASE WHEN NEW.running > OLD.running THEN max(vt, (SELECT virtual_now FROM queue)) + (NEW.running - OLD.running) * step
-              WHEN ready = 0 AND NEW.ready > OLD.ready THEN max(vt, (SELECT virtual_now FROM queue))
+    vt = CASE WHEN NEW.running > OLD.running THEN vt + (NEW.running - OLD.running) * step
+              WHEN ready = 0 AND NEW.ready > OLD.ready THEN max(vt, (SELECT virtual_now FROM tasks WHERE task_id = NEW.task_id))
               ELSE vt END,
     ready = ready + NEW.ready - OLD.ready, delayed = delayed + NEW.delayed - OLD.delayed, blocked = blocked + NEW.blocked - OLD.blocked,
     running = running + NEW.running - OLD.running, done = done + NEW.done - OLD.done, failed = failed + NEW.failed - OLD.failed,
@@ -155,7 +156,7 @@ END;
 
 CREATE TRIGGER lanes_limited AFTER UPDATE OF running, concurrency ON lanes WHEN NEW.concurrency IS NOT NULL OR OLD.concurrency IS NOT NULL
 BEGIN
-  UPDATE lanes SET held = (held & ~2) | coalesce(running >= concurrency, 0) << 1 WHERE lane_id = NEW.lane_id;
+  UPDATE lanes SET held = (held & ~2) | (coalesce(running >= concurrency, 0) << 1) WHERE lane_id = NEW.lane_id;
 END;
 
 CREATE TRIGGER lanes_woken AFTER UPDATE OF ready ON lanes WHEN OLD.ready = 0 AND NEW.ready > 0
@@ -179,8 +180,16 @@ END;
 CREATE TRIGGER tenants_scheduled AFTER UPDATE OF vt, running, concurrency, paused, start_rate_full ON tenants
 WHEN NEW.vt <> OLD.vt OR (NEW.held <> 0) <> (OLD.held <> 0)
 BEGIN
-  UPDATE lanes SET vt = NEW.vt, held = (held & ~1) | (NEW.held <> 0)
-  WHERE lane_id >= NEW.tenant_id << 16 AND lane_id < (NEW.tenant_id + 1) << 16 AND ready > 0;
+  UPDATE lanes SET vt = t.vt, held = (lanes.held & ~1) | (t.held <> 0) FROM tenants t
+  WHERE t.tenant_id = NEW.tenant_id AND lane_id >= NEW.tenant_id << 16 AND lane_id < (NEW.tenant_id + 1) << 16 AND lanes.ready > 0;
+END;
+
+-- The same for a tenant that was held: it competes from where its tasks are now.
+CREATE TRIGGER tenants_let_go AFTER UPDATE OF running, concurrency, paused, start_rate_full ON tenants WHEN OLD.held <> 0 AND NEW.held = 0
+BEGIN
+  UPDATE tenants SET vt = max(vt, coalesce((
+    SELECT min(k.virtual_now) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
+    WHERE l.lane_id >= NEW.tenant_id << 16 AND l.lane_id < (NEW.tenant_id + 1) << 16 AND l.ready > 0), vt)) WHERE tenant_id = NEW.tenant_id;
 END;
 
 -- A job with a key comes in blocked, and takes the key at once if nobody has it. (The submit counts lanes after this.)
@@ -191,17 +200,19 @@ BEGIN
   UPDATE jobs SET state = CASE WHEN run_at > created_at THEN 1 ELSE 2 END WHERE id = NEW.id;
 END;
 
--- A job that ends hands its key to the next in line.
+-- A job that ends hands its key to the next in line that is not too late to start: that one is only waiting to be cancelled.
 CREATE TRIGGER jobs_key_passed AFTER UPDATE OF state ON jobs
 WHEN NEW.queue_key IS NOT NULL AND OLD.state > 0 AND OLD.state < 4 AND NEW.state > 3
 BEGIN
   UPDATE lanes SET blocked = blocked - 1,
     ready = ready + (n.run_at <= NEW.completed_at), delayed = delayed + (n.run_at > NEW.completed_at),
     next_due = CASE WHEN n.run_at > NEW.completed_at THEN min(coalesce(next_due, n.run_at), n.run_at) ELSE next_due END
-  FROM (SELECT lane_id, run_at FROM jobs WHERE tenant_id = NEW.tenant_id AND queue_key = NEW.queue_key AND state = 0 ORDER BY ord LIMIT 1) n
+  FROM (SELECT lane_id, run_at FROM jobs WHERE tenant_id = NEW.tenant_id AND queue_key = NEW.queue_key AND state = 0
+    AND (start_by IS NULL OR start_by > NEW.completed_at) ORDER BY ord LIMIT 1) n
   WHERE lanes.lane_id = n.lane_id;
   UPDATE jobs SET state = CASE WHEN run_at > NEW.completed_at THEN 1 ELSE 2 END
-  WHERE id = (SELECT id FROM jobs WHERE tenant_id = NEW.tenant_id AND queue_key = NEW.queue_key AND state = 0 ORDER BY ord LIMIT 1);
+  WHERE id = (SELECT id FROM jobs WHERE tenant_id = NEW.tenant_id AND queue_key = NEW.queue_key AND state = 0
+    AND (start_by IS NULL OR start_by > NEW.completed_at) ORDER BY ord LIMIT 1);
 END;
 
 INSERT INTO meta VALUES ('schema', '1');
