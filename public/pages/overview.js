@@ -31,7 +31,7 @@ export function overviewPage({ tenant }) {
 			"Finished per minute",
 			"",
 			() => finishedRate(tenant),
-			() => "counted over the last minute",
+			() => "over the last minute",
 		),
 		tile(
 			"Done",
