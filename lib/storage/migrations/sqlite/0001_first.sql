@@ -144,7 +144,7 @@ CREATE TABLE job_events (
 CREATE TRIGGER lanes_counted AFTER UPDATE OF ready, delayed, blocked, running, done, failed, dead, cancelled ON lanes
 BEGIN
   UPDATE tenants SET
-    vt = CASE WHEN NEW.running > OLD.running THEN vt + (NEW.running - OLD.running) * step
+    vt = CASE WHEN NEW.running > OLD.running THEN max(vt, (SELECT virtual_now FROM tasks WHERE task_id = NEW.task_id)) + (NEW.running - OLD.running) * step
               WHEN ready = 0 AND NEW.ready > OLD.ready THEN max(vt, (SELECT virtual_now FROM tasks WHERE task_id = NEW.task_id))
               ELSE vt END,
     ready = ready + NEW.ready - OLD.ready, delayed = delayed + NEW.delayed - OLD.delayed, blocked = blocked + NEW.blocked - OLD.blocked,
