@@ -211,6 +211,8 @@ class Pass {
 		const settling = this.#settle(ended);
 		const jobs = wanted === 0 ? [] : await this.#claim(wanted);
 		await settling;
+		// What this tick has freed and will not fill itself, the next one may.
+		if (ended.length > 0 && this.#stoppedBy !== null) this.#deps.wake.ring();
 		// What ends at once has ended now: they are recorded together.
 		if (jobs.length > 0) await this.#deps.clock.turn();
 		return jobs.length;

@@ -595,6 +595,13 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				expect(Math.abs(served.get("woken")! - 50)).toBeLessThanOrEqual(1);
 			});
 
+			it("share the first large claim with a waking tenant", async q => {
+				await q.fill(300, { tenant: "awake" });
+				await tenantsOf(q, 20, 10);
+				await q.fill(20, { tenant: "woken" });
+				expect(Math.abs((await tenantsOf(q, 1, 10)).get("woken")! - 5)).toBeLessThanOrEqual(1);
+			});
+
 			it("give no saved-up credit to one that was at its limit", async q => {
 				await q.operator.setLimits("full", { concurrency: 1 });
 				await q.fill(300, i => ({ tenant: ["full", "free"][i % 2]! }));
@@ -933,8 +940,9 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 					await q.finish(await q.claimOne(), i % 2 === 0 ? snooze(0) : RELEASE);
 					expect(await q.get(id)).toMatchObject({ failures: 1, losses: 0 });
 				}
+				await q.lose();
 				await q.finish(await q.claimOne(), DONE);
-				expect(await q.get(id)).toMatchObject({ state: "done", failures: 1, claims: 12, error: null });
+				expect(await q.get(id)).toMatchObject({ state: "done", failures: 1, losses: 0, claims: 13, error: null });
 			});
 		});
 
@@ -1251,6 +1259,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 					await q.lose();
 					expect(await q.get(id)).toMatchObject({ state: "dead", reason: "lease_lost" });
 					await q.retry(id);
+					expect(await q.get(id)).toMatchObject({ state: "ready", failures: 0, losses: 0 });
 				}
 			});
 
@@ -1655,6 +1664,11 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				for (const filter of [{ tag: "rare" }, { task: "b" }])
 					for (const list of [(query: ListQuery) => q.tenant().listJobs(query), (query: ListQuery) => q.operator.listJobs(query)])
 						expect(await pages(list, { ...filter, limit: 50 })).toEqual(newestFirst(old));
+			});
+
+			it("finds what is common, newest first", async q => {
+				const tagged = await q.fill(5100, { tags: ["common"] });
+				expect(await pages(query => q.tenant().listJobs(query), { tag: "common", limit: 1000 })).toEqual(newestFirst(tagged));
 			});
 
 			for (const status of ["failed", "running"] as const)

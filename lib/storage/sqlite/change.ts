@@ -60,7 +60,7 @@ FROM jobs j WHERE ${ENDED} AND j.started_at IS NOT NULL AND j.seq - 1 - (j.cance
 const KEEP_END = `
 INSERT INTO job_events (job_id, seq, at, kind, data)
 SELECT j.id, j.seq, j.completed_at, CASE j.state WHEN ${S.failed} THEN 'failed' WHEN ${S.dead} THEN 'dead_letter' ELSE 'cancelled' END,
-  json_patch('{}', json_object('reason', j.reason, 'error', json(j.error))) FROM jobs j WHERE ${ENDED}
+  CASE WHEN j.error IS NULL THEN json_object('reason', j.reason) ELSE json_object('reason', j.reason, 'error', json(j.error)) END FROM jobs j WHERE ${ENDED}
 UNION ALL SELECT j.id, j.seq + 1, ?2, 'retried', NULL FROM jobs j WHERE ${ENDED}`;
 const RETRY = `
 UPDATE jobs SET state = x.becomes, seq = seq + 1, failures = 0, losses = 0, run_at = ?2, ord = ${ordOf("?2", "priority", "jobs.id")},

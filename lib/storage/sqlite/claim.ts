@@ -70,7 +70,7 @@ UPDATE tasks SET virtual_now = t.tag FROM (SELECT max(vt - step) AS tag FROM ten
 WHERE task_id IN (SELECT value FROM json_each(?3)) AND virtual_now < t.tag`;
 
 /** Lanes with a delayed job that is due, the longest due first, a bounded number; and the bounded number of jobs that each may promote. */
-const DUE_LANES = "SELECT lane_id FROM lanes WHERE next_due <= +?1 ORDER BY next_due LIMIT 16";
+const DUE_LANES = "SELECT lane_id FROM lanes WHERE next_due <= +?1 ORDER BY next_due LIMIT 64";
 const DUE_JOBS = `
 SELECT j.id, j.lane_id FROM (${DUE_LANES}) d CROSS JOIN jobs j ON j.id IN (
   SELECT id FROM jobs WHERE lane_id = d.lane_id AND state = ${S.delayed} AND run_at <= +?1 ORDER BY run_at LIMIT 32)`;

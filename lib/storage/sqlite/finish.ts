@@ -56,9 +56,10 @@ FROM (${from}) x CROSS JOIN jobs j ON j.id = x.id WHERE x.becomes IN (${S.ready}
 UNION ALL
 SELECT j.id, j.seq + 1, ${now}, x.kind, x.data FROM (${from}) x CROSS JOIN jobs j ON j.id = x.id WHERE x.becomes IN (${S.ready}, ${S.delayed})`;
 
+const RUN_AT = `CASE WHEN becomes = ${S.delayed} THEN json_object('run_at', due) ELSE '{}' END`;
 const KEEP_ATTEMPTS = keepAttempt(
 	`SELECT id, becomes, CASE outcome WHEN 'retry' THEN 'retry' WHEN 'snooze' THEN 'snoozed' ELSE 'released' END AS kind,
-  json_patch('{}', json_object('error', json(error), 'run_at', CASE WHEN becomes = ${S.delayed} THEN due END)) AS data FROM (${ENDINGS})`,
+  CASE WHEN error IS NULL THEN ${RUN_AT} ELSE json_insert(${RUN_AT}, '$.error', json(error)) END AS data FROM (${ENDINGS})`,
 	"?2",
 );
 

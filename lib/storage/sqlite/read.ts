@@ -51,17 +51,16 @@ export const jobStatement = (id: number): Statement => ({ sql: `SELECT ${JOB_COL
 
 const numbers = (states: readonly State[]): number[] => states.map(state => S[state]);
 
-/** Named as the partial indexes are: the planner takes an index only where its very condition stands. */
-const ENDED_INDEX = `state > ${S.running}`;
+/** Named as the partial index is: the planner takes an index only where its very condition stands. */
 const TROUBLE_INDEX = `state > ${S.done}`;
 
 /** Rows that one page of a sparse filter reads at most before it comes back short, with a cursor to go on. */
 export const LIST_ROWS_MAX = 5000;
 
 /**
- * A page of one tenant's jobs, newest first: the newest of each of its lanes (or of the one task's), put in order. Everything, and each
- * way to have ended, has an index; running jobs are few; of those that wait, all are put in order while they are few, and else the
- * newest jobs are looked through, a bounded number a page.
+ * A page of one tenant's jobs, newest first: the newest of each of its lanes (or of the one task's), put in order. What failed, is dead
+ * or was cancelled has an index; running jobs are few; jobs that wait are all put in order while they are few. For the rest a lane's
+ * newest jobs are looked through until the page is full, a bounded number of them.
  */
 export function tenantListStatement(
 	tenantId: number,
@@ -70,29 +69,38 @@ export function tenantListStatement(
 	fewWait: boolean,
 	query: ListQuery,
 ): Statement {
-	const lanes =
-		taskId === null
-			? "SELECT lane_id FROM lanes WHERE lane_id >= ?1 << 16 AND lane_id < (?1 + 1) << 16"
-			: `SELECT ?1 << 16 | ${taskId} AS lane_id`;
-	const newest = (where: string, most = "?3 + 0") =>
-		`SELECT j.id FROM (${lanes}) l CROSS JOIN jobs j ON j.id IN (SELECT id FROM jobs WHERE lane_id = l.lane_id AND ${where} AND id < +?2 ORDER BY id DESC LIMIT ${most})`;
+	const lanes = lanesOf(taskId);
+	const perLane = (ids: string) => `SELECT j.id FROM (${lanes}) l CROSS JOIN jobs j ON j.id IN (${ids} LIMIT ?3 + 0)`;
+	const newest = "SELECT id FROM jobs WHERE lane_id = l.lane_id AND id < +?2 ORDER BY id DESC";
 	const parts: string[] = [];
-	if (states === null) parts.push(newest("true"));
+	const looked: State[] = [];
+	if (states === null) parts.push(perLane(newest));
 	else
 		for (const state of states) {
 			const is = `state = ${S[state]}`;
-			if (S[state] > S.running) parts.push(newest(`${ENDED_INDEX} AND ${is}`));
+			if (S[state] > S.done)
+				parts.push(perLane(`SELECT id FROM jobs WHERE lane_id = l.lane_id AND ${TROUBLE_INDEX} AND ${is} AND id < +?2 ORDER BY id DESC`));
 			else if (state === "running") parts.push(`SELECT id FROM jobs WHERE ${is} AND id < +?2 AND lane_id IN (${lanes})`);
 			else if (state === "blocked")
 				parts.push(`SELECT id FROM jobs WHERE queue_key IS NOT NULL AND ${is} AND tenant_id = ?1 AND id < +?2 AND lane_id IN (${lanes})`);
-			else if (fewWait) parts.push(`SELECT id FROM jobs WHERE ${is} AND id < +?2 AND lane_id IN (${lanes})`);
-			else parts.push(`SELECT n.id FROM (${newest("true", String(LIST_ROWS_MAX))}) n CROSS JOIN jobs w ON w.id = n.id WHERE w.${is}`);
+			else if (fewWait && state !== "done") parts.push(`SELECT id FROM jobs WHERE ${is} AND id < +?2 AND lane_id IN (${lanes})`);
+			else looked.push(state);
 		}
+	if (looked.length > 0)
+		parts.push(
+			perLane(
+				`SELECT w.id FROM (${newest} LIMIT ${LIST_ROWS_MAX}) n CROSS JOIN jobs w ON w.id = n.id WHERE w.state IN (${numbers(looked).join(", ")})`,
+			),
+		);
 	return {
 		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT id FROM (${parts.join(" UNION ALL ")}) ORDER BY id DESC LIMIT ?3 + 0) ORDER BY id DESC`,
 		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER, query.limit + 1],
 	};
 }
+const lanesOf = (taskId: number | null): string =>
+	taskId === null
+		? "SELECT lane_id FROM lanes WHERE lane_id >= ?1 << 16 AND lane_id < (?1 + 1) << 16"
+		: `SELECT ?1 << 16 | ${taskId} AS lane_id`;
 
 /** A page of jobs with a tag: the tag's own index, newest first; other filters are looked up per job, a bounded number. */
 export function tagListStatement(tenantId: number, taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
@@ -117,14 +125,14 @@ function looked(states: readonly State[] | null): { all: string[]; bounded: bool
 	};
 }
 
-/** A page over all tenants, by the jobs' own order; a bounded number of rows is looked at. */
+/** A page over all tenants, by the jobs' own order; a bounded number of rows is looked at, and no more than fill the page. */
 export function queueListStatement(taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
 	const { all, bounded } = looked(states);
-	const from = all.map(ids => `SELECT id FROM (${ids}${bounded ? ` LIMIT ${LIST_ROWS_MAX}` : ""})`).join(" UNION ALL ");
 	const tag = query.tag === undefined ? "" : " AND EXISTS (SELECT 1 FROM json_each(j.tags) g WHERE g.value = ?3)";
+	const page = (ids: string) =>
+		`SELECT id FROM (SELECT j.id FROM (${ids}${bounded ? ` LIMIT ${LIST_ROWS_MAX}` : ""}) n CROSS JOIN jobs j ON j.id = n.id WHERE ${filter(taskId, states)}${tag}${bounded ? " LIMIT ?2 + 0" : ""})`;
 	return {
-		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT j.id FROM (${from}) n CROSS JOIN jobs j ON j.id = n.id
-  WHERE ${filter(taskId, states)}${tag} ORDER BY j.id DESC LIMIT ?2 + 0) ORDER BY id DESC`,
+		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT id FROM (${all.map(page).join(" UNION ALL ")}) ORDER BY id DESC LIMIT ?2 + 0) ORDER BY id DESC`,
 		params: [query.before ?? Number.MAX_SAFE_INTEGER, query.limit + 1, ...(query.tag === undefined ? [] : [query.tag])],
 	};
 }
@@ -150,11 +158,11 @@ export const tagScanEndStatement = (tenantId: number, query: ListQuery): Stateme
 	params: [tenantId, query.tag ?? "", query.before ?? Number.MAX_SAFE_INTEGER],
 });
 
-/** The same for the waiting jobs of one tenant, where each lane is looked through: the newest of the places where a lane's look ended. */
+/** The same for one tenant, where each lane is looked through: the newest of the places where a lane's look ended. */
 export function laneScanEndStatement(tenantId: number, taskId: number | null, query: ListQuery): Statement {
 	return {
 		sql: `SELECT max(id) AS id FROM (SELECT (SELECT id FROM jobs WHERE lane_id = l.lane_id AND id < +?2 ORDER BY id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}) AS id
-  FROM lanes l WHERE ${taskId === null ? "l.lane_id >= ?1 << 16 AND l.lane_id < (?1 + 1) << 16" : `l.lane_id = ?1 << 16 | ${taskId}`})`,
+  FROM (${lanesOf(taskId)}) l)`,
 		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER],
 	};
 }

@@ -63,6 +63,7 @@ class SqliteStorage implements Storage {
 	readonly taskNames = new Map<number, string>();
 	readonly lanes = new Set<number>();
 	#submitting: Submitting[] = [];
+	readonly #making = new Map<string, Promise<number>>();
 	readonly worker: WorkerStore;
 	readonly operator: OperatorStore;
 
@@ -130,10 +131,19 @@ class SqliteStorage implements Storage {
 		}
 	}
 
-	/** The lane of a tenant and task; both are written down the first time. */
-	async laneId(tenant: string, task: string): Promise<number> {
+	/** The lane of a tenant and task; both are written down the first time, once for all who ask meanwhile. */
+	laneId(tenant: string, task: string): number | Promise<number> {
 		const known = this.knownLane(tenant, task);
 		if (known !== undefined) return known;
+		const name = `${task} ${tenant}`;
+		let making = this.#making.get(name);
+		if (making === undefined) {
+			making = this.#makeLane(tenant, task).finally(() => this.#making.delete(name));
+			this.#making.set(name, making);
+		}
+		return making;
+	}
+	async #makeLane(tenant: string, task: string): Promise<number> {
 		await this.driver.batch([
 			{
 				sql: "INSERT INTO tenants (name, concurrency, backlog) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
@@ -237,8 +247,8 @@ class SqliteTenantStore implements TenantStore {
 	}
 
 	async insertJob(job: NewJob, nowMs: number): Promise<SubmitAnswer> {
-		const laneId = this.#store.knownLane(this.tenant, job.task) ?? (await this.#store.laneId(this.tenant, job.task));
-		return this.#store.submit({ laneId, job }, nowMs);
+		const laneId = this.#store.laneId(this.tenant, job.task);
+		return this.#store.submit({ laneId: typeof laneId === "number" ? laneId : await laneId, job }, nowMs);
 	}
 
 	async getJobById(id: number): Promise<Job | null> {
@@ -259,7 +269,8 @@ class SqliteTenantStore implements TenantStore {
 			return this.#store.page(read.tagListStatement(tenantId, taskId, states, query), query, read.tagScanEndStatement(tenantId, query));
 		const waits = states?.includes("ready") ?? false;
 		const fewWait = !waits || (await this.#waiting(tenantId)) <= read.LIST_ROWS_MAX;
-		const scanEnd = fewWait ? null : read.laneScanEndStatement(tenantId, taskId, query);
+		const looks = !fewWait || (states?.includes("done") ?? false);
+		const scanEnd = looks ? read.laneScanEndStatement(tenantId, taskId, query) : null;
 		return this.#store.page(read.tenantListStatement(tenantId, taskId, states, fewWait, query), query, scanEnd);
 	}
 	async #waiting(tenantId: number): Promise<number> {

@@ -62,7 +62,7 @@ CREATE TABLE lanes (
   concurrency INTEGER,                         -- most running of this tenant and task; NULL: only the tenant's limit counts
   held INTEGER NOT NULL DEFAULT 0,             -- bits: 1 the tenant is held · 2 at its own limit · 4 circuit open
   vt INTEGER NOT NULL DEFAULT 0,
-  next_due INTEGER,                            -- never later than the earliest run_at of its delayed jobs
+  next_due INTEGER,                            -- when to look for delayed jobs that are due: their earliest run_at, or right away
   reopen_at INTEGER,
   ready INTEGER NOT NULL DEFAULT 0, delayed INTEGER NOT NULL DEFAULT 0, blocked INTEGER NOT NULL DEFAULT 0,
   running INTEGER NOT NULL DEFAULT 0, done INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
@@ -115,8 +115,8 @@ CREATE INDEX jobs_ready ON jobs (lane_id, ord) WHERE state = 2;
 CREATE INDEX jobs_delayed ON jobs (lane_id, run_at) WHERE state = 1;
 CREATE INDEX jobs_running ON jobs (lease_until) WHERE state = 3;
 CREATE INDEX jobs_list ON jobs (lane_id, id);
-CREATE INDEX jobs_ended ON jobs (lane_id, state, id) WHERE state > 3;
 CREATE INDEX jobs_trouble ON jobs (state, id) WHERE state > 4;
+CREATE INDEX jobs_lane_trouble ON jobs (lane_id, state, id) WHERE state > 4;
 CREATE INDEX jobs_expiry ON jobs (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX jobs_start_by ON jobs (start_by) WHERE start_by IS NOT NULL AND state < 3;
 CREATE UNIQUE INDEX jobs_key_holder ON jobs (tenant_id, queue_key) WHERE queue_key IS NOT NULL AND state > 0 AND state < 4;
@@ -182,14 +182,6 @@ WHEN NEW.vt <> OLD.vt OR (NEW.held <> 0) <> (OLD.held <> 0)
 BEGIN
   UPDATE lanes SET vt = t.vt, held = (lanes.held & ~1) | (t.held <> 0) FROM tenants t
   WHERE t.tenant_id = NEW.tenant_id AND lane_id >= NEW.tenant_id << 16 AND lane_id < (NEW.tenant_id + 1) << 16 AND lanes.ready > 0;
-END;
-
--- The same for a tenant that was held: it competes from where its tasks are now.
-CREATE TRIGGER tenants_let_go AFTER UPDATE OF running, concurrency, paused, start_rate_full ON tenants WHEN OLD.held <> 0 AND NEW.held = 0
-BEGIN
-  UPDATE tenants SET vt = max(vt, coalesce((
-    SELECT min(k.virtual_now) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
-    WHERE l.lane_id >= NEW.tenant_id << 16 AND l.lane_id < (NEW.tenant_id + 1) << 16 AND l.ready > 0), vt)) WHERE tenant_id = NEW.tenant_id;
 END;
 
 -- A job with a key comes in blocked, and takes the key at once if nobody has it. (The submit counts lanes after this.)
