@@ -39,6 +39,9 @@ const SUBMIT_ROWS_MAX = 500;
 /** Lanes remembered at most; beyond, they are looked up anew. */
 const LANES_MAX = 100_000;
 
+/** Tenants and tasks of `?1`, a JSON list of [tenant, task]. */
+const NAMED = "FROM json_each(?1) e CROSS JOIN tenants t ON t.name = e.value->>0 CROSS JOIN tasks k ON k.name = e.value->>1";
+
 const toMoved = (row: Row): Moved => ({
 	id: row.id,
 	tail: row.tail,
@@ -63,7 +66,8 @@ class SqliteStorage implements Storage {
 	readonly taskNames = new Map<number, string>();
 	readonly lanes = new Set<number>();
 	#submitting: Submitting[] = [];
-	readonly #making = new Map<string, Promise<number>>();
+	#newLanes: [tenant: string, task: string][] = [];
+	#lanesMade: Promise<void> | null = null;
 	readonly worker: WorkerStore;
 	readonly operator: OperatorStore;
 
@@ -131,38 +135,46 @@ class SqliteStorage implements Storage {
 		}
 	}
 
-	/** The lane of a tenant and task; both are written down the first time, once for all who ask meanwhile. */
+	/**
+	 * The lane of a tenant and task. New ones are written down in one batch for all who ask in a turn, so that whoever came first is still
+	 * first afterwards.
+	 */
 	laneId(tenant: string, task: string): number | Promise<number> {
 		const known = this.knownLane(tenant, task);
 		if (known !== undefined) return known;
-		const name = `${task} ${tenant}`;
-		let making = this.#making.get(name);
-		if (making === undefined) {
-			making = this.#makeLane(tenant, task).finally(() => this.#making.delete(name));
-			this.#making.set(name, making);
-		}
-		return making;
+		this.#newLanes.push([tenant, task]);
+		this.#lanesMade ??= this.#makeLanes();
+		return this.#lanesMade.then(() => {
+			const lane = this.knownLane(tenant, task);
+			if (lane === undefined) throw new Error(`the lane of ${tenant} and ${task} was not stored`);
+			return lane;
+		});
 	}
-	async #makeLane(tenant: string, task: string): Promise<number> {
-		await this.driver.batch([
-			{
-				sql: "INSERT INTO tenants (name, concurrency, backlog) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-				params: [tenant, this.defaults.concurrency, this.defaults.backlog],
-			},
-			{ sql: "INSERT INTO tasks (name) VALUES (?1) ON CONFLICT DO NOTHING", params: [task] },
-			{
-				sql: `INSERT INTO lanes (lane_id, task_id) SELECT t.tenant_id << 16 | k.task_id, k.task_id FROM tenants t CROSS JOIN tasks k
-WHERE t.name = ?1 AND k.name = ?2 ON CONFLICT DO NOTHING`,
-				params: [tenant, task],
-			},
-		]);
-		const tenantId = await this.tenantId(tenant);
-		const taskId = await this.taskId(task);
-		if (tenantId === undefined || taskId === undefined) throw new Error(`the lane of ${tenant} and ${task} was not stored`);
-		const lane = tenantId * 65536 + taskId;
+	async #makeLanes(): Promise<void> {
+		const rows = await this.driver.batch(() => {
+			const params = [JSON.stringify(this.#newLanes)];
+			this.#newLanes = [];
+			this.#lanesMade = null;
+			return [
+				{
+					sql: "INSERT INTO tenants (name, concurrency, backlog) SELECT DISTINCT value->>0, ?2, ?3 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
+					params: [...params, this.defaults.concurrency, this.defaults.backlog],
+				},
+				{ sql: "INSERT INTO tasks (name) SELECT DISTINCT value->>1 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING", params },
+				{
+					sql: `INSERT INTO lanes (lane_id, task_id) SELECT DISTINCT t.tenant_id << 16 | k.task_id, k.task_id ${NAMED} WHERE true ON CONFLICT DO NOTHING`,
+					params,
+				},
+				{ sql: `SELECT DISTINCT t.tenant_id, t.name, k.task_id, k.name AS task ${NAMED}`, params },
+			];
+		});
 		if (this.lanes.size >= LANES_MAX) this.lanes.clear();
-		this.lanes.add(lane);
-		return lane;
+		for (const row of rows.at(-1)!) {
+			this.#learnTenant(row);
+			this.taskIds.set(row.task, row.task_id);
+			this.taskNames.set(row.task_id, row.task);
+			this.lanes.add(row.tenant_id * 65536 + row.task_id);
+		}
 	}
 	/** The lane when it is known to exist: the common case costs no turn of the event loop. */
 	knownLane(tenant: string, task: string): number | undefined {
