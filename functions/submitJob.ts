@@ -164,5 +164,6 @@ async function reply(
 	request: Request,
 ) {
 	const now = waitMs === undefined ? job : await waitForEnd(job, waitMs, store, deps, request);
-	return new Reply(jobText(now), { location: `/api/jobs/${toJobId(job)}`, ...headers });
+	const id = toJobId(job);
+	return new Reply(jobText(now, { id }), { location: `/api/jobs/${id}`, ...headers });
 }

@@ -20,6 +20,8 @@ export const instantOrNull = (ms: number | null): string | null => (ms === null 
 const LIST_BYTES_MAX = 4096;
 
 export interface JobTextOptions {
+	/** The public id, if it is known already. */
+	readonly id?: string;
 	readonly history?: readonly JobEvent[];
 	readonly inList?: boolean;
 }
@@ -29,7 +31,7 @@ const instantText = (ms: number | null): string => (ms === null ? "null" : `"${i
 
 /** One job as JSON text. Put together by hand: it is the answer to every submit, and payload and result are JSON already. */
 export function jobText(job: Job, options: JobTextOptions = {}): string {
-	const id = toJobId(job);
+	const id = options.id ?? toJobId(job);
 	const { startedAt, completedAt } = job;
 	const waitedMs = startedAt === null ? "null" : Math.max(0, startedAt - job.runAt);
 	const ranMs = startedAt === null || !isEnded(job.state) ? "null" : Math.max(0, (completedAt ?? startedAt) - startedAt);

@@ -53,7 +53,7 @@ PRAGMA busy_timeout = 0;
 PRAGMA foreign_keys = ON;
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -8000;
-PRAGMA wal_autocheckpoint = 1000;
+PRAGMA wal_autocheckpoint = 4000;
 PRAGMA journal_size_limit = 67108864;`;
 
 const isBusy = (error: unknown): boolean => String((error as { code?: unknown } | null)?.code ?? "").startsWith("SQLITE_BUSY");

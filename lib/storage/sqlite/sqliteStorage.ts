@@ -223,14 +223,12 @@ class SqliteStorage implements Storage {
 				shape = built;
 				return built.statements;
 			});
-			const created = new Map<number, number>(rows[shape.inserted]!.map(row => [row.i, row.id]));
-			const keys = new Map<number, Row>((shape.keys === null ? [] : rows[shape.keys]!).map(row => [row.i, row]));
+			const answers: SubmitAnswer[] = taken.map(() => ({ status: "backlog_full" }));
+			for (const key of shape.keys === null ? [] : rows[shape.keys]!)
+				answers[key.i] = { status: key.same === 1 ? "replayed" : "key_conflict", id: key.id };
+			for (const { i, id } of rows[shape.inserted]!) answers[i] = { status: "created", id, createdAt };
 			taken.forEach((item, i) => {
-				const id = created.get(i);
-				const key = keys.get(i);
-				if (id !== undefined) item.resolve({ status: "created", id, createdAt });
-				else if (key !== undefined) item.resolve({ status: key.same === 1 ? "replayed" : "key_conflict", id: key.id });
-				else item.resolve({ status: "backlog_full" });
+				item.resolve(answers[i]!);
 			});
 		} catch (error) {
 			for (const item of taken) item.reject(error);
@@ -327,6 +325,12 @@ class SqliteTenantStore implements TenantStore {
 	}
 }
 
+/** Without the endings that stand behind another for the same lease. Nearly always there are none. */
+function firstOfEach(endings: readonly Ending[]): readonly Ending[] {
+	if (new Set(endings.map(({ id }) => id)).size === endings.length) return endings;
+	return [...new Map(endings.toReversed().map(ending => [`${ending.id} ${ending.token}`, ending])).values()];
+}
+
 class SqliteWorkerStore implements WorkerStore {
 	readonly #store: SqliteStorage;
 	constructor(store: SqliteStorage) {
@@ -342,7 +346,7 @@ class SqliteWorkerStore implements WorkerStore {
 		return claimStatements(request, await this.#taskIds(request.tasks), nowMs);
 	}
 	async #toClaimed(rows: readonly Row[], request: ClaimRequest): Promise<Claimed[]> {
-		return (await this.#store.toJobs(rows)).map(job => ({ ...job, token: request.token }));
+		return (await this.#store.toJobs(rows)).map(job => Object.assign(job, { token: request.token }));
 	}
 
 	async claimDueJobs(request: ClaimRequest, nowMs: number): Promise<Claimed[]> {
@@ -377,7 +381,7 @@ class SqliteWorkerStore implements WorkerStore {
 	}
 
 	async finishIfLeased(given: readonly Ending[], nowMs: number): Promise<Moved[]> {
-		const endings = [...new Map(given.toReversed().map(ending => [`${ending.id} ${ending.token}`, ending])).values()];
+		const endings = firstOfEach(given);
 		const followUps: SubmitRow[] = [];
 		for (const ending of endings)
 			if (ending.outcome === "done")
