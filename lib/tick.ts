@@ -238,10 +238,12 @@ class Pass {
 		const attempt = startAttempt(job, this.#deps);
 		const run: Run = { job, attempt, startedAt: this.#now };
 		this.#running.set(job.id, run);
-		this.#deps.running.set(job.id, { cancel: () => attempt.stop("cancelled") });
+		const running = { cancel: () => attempt.stop("cancelled") };
+		this.#deps.running.set(job.id, running);
 		void attempt.ending.then(ending => {
 			this.#running.delete(job.id);
-			this.#deps.running.delete(job.id);
+			// A job that was lost may be running here again by now.
+			if (this.#deps.running.get(job.id) === running) this.#deps.running.delete(job.id);
 			if (ending === null) {
 				this.#deps.slots.free(1);
 				this.#outcomes.lost++;

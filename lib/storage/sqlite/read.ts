@@ -137,12 +137,15 @@ export function queueListStatement(taskId: number | null, states: readonly State
 	};
 }
 
-/** Down to which id that page has seen everything; no row, or NULL: to the end. */
-export function queueScanEndStatement(states: readonly State[] | null, query: ListQuery): Statement | null {
+/**
+ * Down to which id that page has seen everything, where that is above `above`, the oldest job of a full page; no row, or NULL: it has
+ * seen all that it shows.
+ */
+export function queueScanEndStatement(states: readonly State[] | null, query: ListQuery, above: number): Statement | null {
 	const { all, bounded } = looked(states);
 	if (!bounded) return null;
-	const ends = all.map(ids => `SELECT id FROM (${ids} LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1})`).join(" UNION ALL ");
-	return { sql: `SELECT max(id) AS id FROM (${ends})`, params: [query.before ?? Number.MAX_SAFE_INTEGER] };
+	const ends = all.map(ids => `SELECT id FROM (${ids.replace("id < +?1", "id < +?1 AND id > +?2")} LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1})`);
+	return { sql: `SELECT max(id) AS id FROM (${ends.join(" UNION ALL ")})`, params: [query.before ?? Number.MAX_SAFE_INTEGER, above] };
 }
 
 function filter(taskId: number | null, states: readonly State[] | null): string {
@@ -153,17 +156,17 @@ function filter(taskId: number | null, states: readonly State[] | null): string 
 }
 
 /** The same for the jobs of a tag. */
-export const tagScanEndStatement = (tenantId: number, query: ListQuery): Statement => ({
-	sql: `SELECT job_id AS id FROM job_tags WHERE tenant_id = ?1 AND tag = ?2 AND job_id < +?3 ORDER BY job_id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`,
-	params: [tenantId, query.tag ?? "", query.before ?? Number.MAX_SAFE_INTEGER],
+export const tagScanEndStatement = (tenantId: number, query: ListQuery, above: number): Statement => ({
+	sql: `SELECT job_id AS id FROM job_tags WHERE tenant_id = ?1 AND tag = ?2 AND job_id < +?3 AND job_id > +?4 ORDER BY job_id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`,
+	params: [tenantId, query.tag ?? "", query.before ?? Number.MAX_SAFE_INTEGER, above],
 });
 
 /** The same for one tenant, where each lane is looked through: the newest of the places where a lane's look ended. */
-export function laneScanEndStatement(tenantId: number, taskId: number | null, query: ListQuery): Statement {
+export function laneScanEndStatement(tenantId: number, taskId: number | null, query: ListQuery, above: number): Statement {
 	return {
-		sql: `SELECT max(id) AS id FROM (SELECT (SELECT id FROM jobs WHERE lane_id = l.lane_id AND id < +?2 ORDER BY id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}) AS id
-  FROM (${lanesOf(taskId)}) l)`,
-		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER],
+		sql: `SELECT max(id) AS id FROM (SELECT (
+  SELECT id FROM jobs WHERE lane_id = l.lane_id AND id < +?2 AND id > +?3 ORDER BY id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}) AS id FROM (${lanesOf(taskId)}) l)`,
+		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER, above],
 	};
 }
 

@@ -239,12 +239,14 @@ class SqliteStorage implements Storage {
 	 * A page from a statement that asks for one row more than the page holds. Where the statement looks at a bounded number of rows,
 	 * `scanEnd` answers how far down it saw everything: what it found below is left to the next page.
 	 */
-	async page(statement: Statement, query: ListQuery, scanEnd: Statement | null): Promise<JobPage> {
-		const end: number | null = scanEnd === null ? null : ((await this.one(scanEnd))?.id ?? null);
-		const jobs = (await this.toJobs(await this.driver.all(statement))).filter(job => end === null || job.id >= end);
-		if (jobs.length <= query.limit) return { jobs, next: end };
-		jobs.length = query.limit;
-		return { jobs, next: jobs.at(-1)!.id };
+	async page(statement: Statement, query: ListQuery, scanEnd: ((above: number) => Statement | null) | null): Promise<JobPage> {
+		const found = await this.driver.all(statement);
+		const full = found.length > query.limit;
+		const last: number = full ? found[query.limit - 1]!.id : 0;
+		const look = scanEnd?.(last) ?? null;
+		const end: number | null = look === null ? null : ((await this.one(look))?.id ?? null);
+		const jobs = await this.toJobs(found.slice(0, query.limit).filter(row => end === null || row.id >= end));
+		return { jobs, next: end ?? (full ? last : null) };
 	}
 }
 
@@ -276,11 +278,13 @@ class SqliteTenantStore implements TenantStore {
 		if (tenantId === undefined || taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
 		const states = read.statesOfQuery(query);
 		if (query.tag !== undefined)
-			return this.#store.page(read.tagListStatement(tenantId, taskId, states, query), query, read.tagScanEndStatement(tenantId, query));
+			return this.#store.page(read.tagListStatement(tenantId, taskId, states, query), query, above =>
+				read.tagScanEndStatement(tenantId, query, above),
+			);
 		const waits = states?.includes("ready") ?? false;
 		const fewWait = !waits || (await this.#waiting(tenantId)) <= read.LIST_ROWS_MAX;
 		const looks = !fewWait || (states?.includes("done") ?? false);
-		const scanEnd = looks ? read.laneScanEndStatement(tenantId, taskId, query) : null;
+		const scanEnd = looks ? (above: number) => read.laneScanEndStatement(tenantId, taskId, query, above) : null;
 		return this.#store.page(read.tenantListStatement(tenantId, taskId, states, fewWait, query), query, scanEnd);
 	}
 	async #waiting(tenantId: number): Promise<number> {
@@ -434,7 +438,9 @@ class SqliteOperatorStore implements OperatorStore {
 		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
 		if (taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
 		const states = read.statesOfQuery(query);
-		return this.#store.page(read.queueListStatement(taskId, states, query), query, read.queueScanEndStatement(states, query));
+		return this.#store.page(read.queueListStatement(taskId, states, query), query, above =>
+			read.queueScanEndStatement(states, query, above),
+		);
 	}
 	historyOf(job: Job): Promise<JobEvent[]> {
 		return this.#store.history(job);
