@@ -1,8 +1,8 @@
 /** `npm run emulate` */
 import "./guard.js";
-import { flushCompileCache } from "node:module";
+import * as module from "node:module";
 
 const { emulate } = await import("./main.ts");
 await emulate(process.argv.slice(2));
 // Kept now rather than at the end, which a crash may not reach.
-flushCompileCache();
+module.flushCompileCache();
