@@ -96,7 +96,7 @@ export async function emulate(args: readonly string[]): Promise<void> {
 			"",
 			`tickq ${VERSION} · Node ${process.versions.node} · SQLite ${settings.database}, ${bytesText(bytes)}, WAL, synchronous=FULL`,
 			`tasks      ${names.join("  ")}   (functions/tasks, watched for changes)`,
-			`workers    ${config.workers} · lease ${durationText(config.leaseMs)} · ${config.tenantConcurrency} running per tenant`,
+			`workers    ${config.workers} · lease ${config.leaseMs / 1000} s · ${config.tenantConcurrency} running per tenant`,
 			"access     open, to this machine only",
 			"",
 			`Dashboard  ${url}`,
@@ -143,7 +143,7 @@ export async function emulate(args: readonly string[]): Promise<void> {
 		log.info(
 			busy === 0
 				? `${signal}: stopping`
-				: `${signal}: stopping when ${busy} running ${busy === 1 ? "job has" : "jobs have"} ended, in ${durationText(config.graceMs)} at most; again to stop at once`,
+				: `${signal}: stopping when ${busy} running ${busy === 1 ? "job has" : "jobs have"} ended, in ${config.graceMs / 1000} s at most; again to stop at once`,
 		);
 		stopWatching();
 		const closed = serving.close();
