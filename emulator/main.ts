@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { connect } from "node:net";
 import { functions } from "../functions/all.ts";
 import type { Deps } from "../lib/context.ts";
-import { createLog, messageOf } from "../lib/log.ts";
+import { createLog, LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import { VERSION } from "../lib/version.ts";
 import { loadTasks, unregistered, watchTasks } from "./loadTasks.ts";
@@ -70,11 +70,12 @@ export async function emulate(args: readonly string[]): Promise<void> {
 
 	const asText = settings.logFormat === "text" || (settings.logFormat === "auto" && process.stdout.isTTY);
 	const output = (asText ? textOutput : jsonOutput)(text => process.stdout.write(text));
+	const says = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(settings.logLevel);
 	const log = createLog(record => output.log(record), nodeClock.now, settings.logLevel);
 	let deps: Deps = {
 		...nodeDeps(settings, storage, tasks, log),
 		onOutcome: outcome => {
-			if (settings.logLevel === "info" || settings.logLevel === "debug") output.outcome(outcome);
+			if (says("info")) output.outcome(outcome);
 		},
 	};
 	const { wake } = deps;
@@ -124,7 +125,9 @@ export async function emulate(args: readonly string[]): Promise<void> {
 
 	const loop = startLoop(() => ({ ...deps, store: deps.storage.worker }), {
 		backstop: BACKSTOP,
-		onAsleep: ({ at, reason }) => output.asleep(at, reason),
+		onAsleep: ({ at, reason }) => {
+			if (says("info")) output.asleep(at, reason);
+		},,
 	});
 	const stopWatching = watchTasks(result => {
 		if (result instanceof Error) return log.error("the tasks cannot be loaded; the ones before stay", { error: messageOf(result) });
