@@ -127,7 +127,7 @@ export async function emulate(args: readonly string[]): Promise<void> {
 		backstop: BACKSTOP,
 		onAsleep: ({ at, reason }) => {
 			if (says("info")) output.asleep(at, reason);
-		},,
+		},
 	});
 	const stopWatching = watchTasks(result => {
 		if (result instanceof Error) return log.error("the tasks cannot be loaded; the ones before stay", { error: messageOf(result) });
