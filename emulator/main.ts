@@ -79,7 +79,7 @@ export async function emulate(args: readonly string[]): Promise<void> {
 		},
 	};
 	const { wake } = deps;
-	const recovered = await forfeitDeadLeases(storage.worker, deps.worker, deps.clock.now());
+	const { givenBack, givenUp } = await forfeitDeadLeases(storage.worker, deps.worker, deps.clock.now());
 
 	let serving: Serving;
 	try {
@@ -105,8 +105,13 @@ export async function emulate(args: readonly string[]): Promise<void> {
 			`Try it     curl -X POST ${url}/api/jobs -H 'X-Tenant-ID: acme' \\`,
 			`             -H 'Content-Type: application/json' -d '{"task":"echo","payload":{"hello":"world"}}'`,
 			"",
-			...(recovered > 0
-				? [`recovered  ${recovered} running ${recovered === 1 ? "job" : "jobs"} of the last run: given back, no attempt burned`]
+			...(givenBack > 0
+				? [`recovered  ${givenBack} running ${givenBack === 1 ? "job" : "jobs"} of the last run: given back, no attempt burned`]
+				: []),
+			...(givenUp > 0
+				? [
+						`given up   ${givenUp} ${givenUp === 1 ? "job" : "jobs"} whose process died three times in a row: ${url}/#/jobs?status=dead_letter`,
+					]
 				: []),
 			`ready in ${durationText(performance.now() - startedAt)} · stop with Ctrl-C`,
 			"",
@@ -117,7 +122,8 @@ export async function emulate(args: readonly string[]): Promise<void> {
 			database: settings.database,
 			tasks: names,
 			workers: config.workers,
-			recovered,
+			recovered: givenBack,
+			given_up: givenUp,
 			migrated: migrated.map(({ name }) => name),
 		},
 	);
@@ -137,23 +143,29 @@ export async function emulate(args: readonly string[]): Promise<void> {
 		wake.ring();
 	});
 
-	let stopping = false;
+	let signals = 0;
 	const stop = async (signal: string): Promise<void> => {
-		// The second time is meant: nothing is lost, the next start takes the jobs back.
-		if (stopping) process.exit(130);
-		stopping = true;
+		signals++;
 		const busy = deps.slots.busy;
+		const jobs = `${busy} running ${busy === 1 ? "job" : "jobs"}`;
+		// The third time is meant: nothing is lost, the next start takes the jobs back.
+		if (signals > 2) process.exit(130);
+		if (signals === 2) {
+			log.info(`${signal} again: ${jobs} given back, no attempt burned`);
+			for (const job of deps.running.values()) job.release();
+			return;
+		}
 		log.info(
 			busy === 0
 				? `${signal}: stopping`
-				: `${signal}: stopping when ${busy} running ${busy === 1 ? "job has" : "jobs have"} ended, in ${config.graceMs / 1000} s at most; again to stop at once`,
+				: `${signal}: takes no more requests and stops when ${jobs} ${busy === 1 ? "has" : "have"} ended, in ${config.graceMs / 1000} s at most; again to give them back and stop at once`,
 		);
 		stopWatching();
 		const closed = serving.close();
 		await loop.stop();
 		await Promise.race([closed, new Promise(resolve => setTimeout(resolve, 1000).unref())]);
 		await storage.close();
-		process.exit(0);
+		process.exit(signals > 1 ? 130 : 0);
 	};
 	for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(signal));
 }

@@ -17,9 +17,18 @@ function isGone(worker: string, self: string): boolean {
 	}
 }
 
-/** Answers how many jobs were given back. */
-export async function forfeitDeadLeases(store: WorkerStore, self: string, nowMs: number): Promise<number> {
+/** What became of the jobs of dead processes: back in line, or given up with the third loss in a row. */
+export interface Recovered {
+	readonly givenBack: number;
+	readonly givenUp: number;
+}
+
+const RECOVER_MAX = 10_000;
+
+export async function forfeitDeadLeases(store: WorkerStore, self: string, nowMs: number): Promise<Recovered> {
 	let jobs = 0;
 	for (const worker of await store.leaseHolders()) if (isGone(worker, self)) jobs += await store.forfeitLeases(worker, nowMs);
-	return jobs;
+	const moved = jobs === 0 ? [] : await store.expireLeases(Math.min(jobs, RECOVER_MAX), nowMs);
+	const givenUp = moved.filter(({ state }) => state === "dead").length;
+	return { givenBack: moved.length - givenUp, givenUp };
 }

@@ -83,7 +83,11 @@ export function readSettings(
 			if (text === undefined || text.startsWith("--"))
 				mistakes.push({ what: `--${flag} has no value`, instead: `--${flag} ${ALL.find(option => option.flag === flag)!.value}` });
 			else given.set(flag, { text, name: `--${flag}` });
-		} else mistakes.push({ what: `${args[i]} is not known`, instead: "--help lists what is" });
+		} else {
+			mistakes.push({ what: `${args[i]} is not known`, instead: "--help lists what is" });
+			// Its value, if it looks like one, is no second mistake.
+			if (flag !== undefined && inline === undefined && args[i + 1]?.startsWith("-") === false) i++;
+		}
 	}
 	const text = (flag: string): string => given.get(flag)?.text ?? ALL.find(option => option.flag === flag)!.value;
 	const named = (flag: string): string => `${given.get(flag)?.name ?? `--${flag}`}=${text(flag)}`;

@@ -41,10 +41,10 @@ export async function tickCommand(args: readonly string[]): Promise<number> {
 		);
 		return 2;
 	}
-	if (on.has("dry-run") && settings.database !== ":memory:" && !existsSync(settings.database)) {
+	if (settings.database !== ":memory:" && !existsSync(settings.database)) {
 		process.stderr.write(
 			mistakesText([
-				{ what: `${settings.database} is not there, and a dry run makes nothing`, instead: "name the file: --database ./tickq.db" },
+				{ what: `${settings.database} is not there, and a tick makes no database`, instead: "name the file: --database ./tickq.db" },
 			]),
 		);
 		return 2;

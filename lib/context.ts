@@ -31,6 +31,8 @@ export interface Deps {
 export interface RunningJob {
 	/** Asks the task to stop; the slot stays taken until it has, or the grace period is over. */
 	cancel(): void;
+	/** Gives the job back now, without using an attempt. */
+	release(): void;
 }
 
 export interface AttemptOutcome {

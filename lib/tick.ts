@@ -238,7 +238,7 @@ class Pass {
 		const attempt = startAttempt(job, this.#deps);
 		const run: Run = { job, attempt, startedAt: this.#now };
 		this.#running.set(job.id, run);
-		const running = { cancel: () => attempt.stop("cancelled") };
+		const running = { cancel: () => attempt.stop("cancelled"), release: () => attempt.stop("stopping") };
 		this.#deps.running.set(job.id, running);
 		void attempt.ending.then(ending => {
 			this.#running.delete(job.id);

@@ -224,11 +224,15 @@ describe("npm run emulate", { timeout: 20_000 }, () => {
 		const longest = (await (await post(`${second.url}/api/jobs`, { task: "sleep", payload: { ms: 60_000 } })).json()).id;
 		while ((await json(`${second.url}/api/jobs/${longest}`)).status !== "running");
 		second.child.kill("SIGTERM");
-		await second.line(({ message }) => String(message).startsWith("SIGTERM: stopping when 1 running job has ended"));
+		await second.line(({ message }) =>
+			String(message).startsWith("SIGTERM: takes no more requests and stops when 1 running job has ended"),
+		);
 		second.child.kill("SIGTERM");
 		expect(await second.exit).toBe(130);
+		expect(second.lines.find(({ message }) => message === "SIGTERM again: 1 running job given back, no attempt burned")).toBeDefined();
 		const third = await emulate(args, { cwd });
-		expect(third.lines[0]).toMatchObject({ recovered: 1 });
+		expect(third.lines[0]).toMatchObject({ recovered: 0, given_up: 0 });
+		expect(await json(`${third.url}/api/jobs/${longest}`)).toMatchObject({ lost_count: 0, retry_count: 0 });
 	});
 
 	it("says at once all that keeps it from starting, and what to type instead", async () => {

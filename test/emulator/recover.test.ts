@@ -30,16 +30,30 @@ describe("forfeitDeadLeases", () => {
 	it("gives back at once what a dead process of this machine had, without burning an attempt", () =>
 		inQueue(async queue => {
 			const id = await leaseTo(queue, `${hostname()}:${await deadPid()}:abc`);
-			expect(await forfeit(queue)).toBe(1);
-			expect((await tick(queue)).body).toMatchObject({ expired_leases: 1, outcomes: { done: 1 } });
+			expect(await forfeit(queue)).toEqual({ givenBack: 1, givenUp: 0 });
+			expect((await tick(queue)).body).toMatchObject({ outcomes: { done: 1 } });
 			expect(await read(queue, id)).toMatchObject({ status: "done", attempt: 1, retry_count: 0 });
 			expect(await history(queue, id)).toContain("lost");
+		}));
+
+	it("tells those it gives up on, with the third loss in a row, from those it gives back", () =>
+		inQueue(async queue => {
+			const dead = `${hostname()}:${await deadPid()}:abc`;
+			const id = await leaseTo(queue, dead);
+			const again = () =>
+				queue.deps.storage.worker.claimDueJobs({ tasks: ["echo"], limit: 1, leaseMs: 30_000, token: 6, worker: dead }, queue.clock.now());
+			expect(await forfeit(queue)).toEqual({ givenBack: 1, givenUp: 0 });
+			await again();
+			expect(await forfeit(queue)).toEqual({ givenBack: 1, givenUp: 0 });
+			await again();
+			expect(await forfeit(queue)).toEqual({ givenBack: 0, givenUp: 1 });
+			expect(await read(queue, id)).toMatchObject({ status: "dead_letter", reason: "lease_lost", lost_count: 3, retry_count: 0 });
 		}));
 
 	it("takes back what an earlier process with this one's number had", () =>
 		inQueue(async queue => {
 			await leaseTo(queue, `${hostname()}:${process.pid}:earlier`);
-			expect(await forfeit(queue)).toBe(1);
+			expect(await forfeit(queue)).toEqual({ givenBack: 1, givenUp: 0 });
 		}));
 
 	it.each([
@@ -51,7 +65,7 @@ describe("forfeitDeadLeases", () => {
 	])("leaves %s alone", (_, worker) =>
 		inQueue(async queue => {
 			const id = await leaseTo(queue, worker);
-			expect(await forfeit(queue)).toBe(0);
+			expect(await forfeit(queue)).toEqual({ givenBack: 0, givenUp: 0 });
 			expect((await read(queue, id)).status).toBe("running");
 		}),
 	);

@@ -8,7 +8,7 @@ describe("describeProblem", () => {
 			expect((await queue.call("describeProblem", "/docs/problems/job_finished", { tenant: null })).body).toEqual({
 				code: "job_finished",
 				status: 409,
-				title: "The job has ended",
+				title: "The job is not one to cancel",
 				operations: ["cancelJob"],
 			});
 		}));
