@@ -182,7 +182,10 @@ class Pass {
 		if (due.leases) {
 			const lost = await this.#worker.expireLeases(limit, this.#now);
 			this.#counts.expired_leases += lost.length;
-			this.#outcomes.lost += lost.length;
+			const givenUp = lost.filter(({ state }) => state === "dead").length;
+			this.#outcomes.lost += lost.length - givenUp;
+			this.#outcomes.dead_letter += givenUp;
+			if (givenUp > 0) this.#deps.log.error("jobs are dead letters now: their worker went away three times in a row", { jobs: givenUp });
 			for (const { id } of lost) this.#deps.ended.announce(id);
 		}
 		if (due.starts) {
