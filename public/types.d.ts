@@ -34,6 +34,7 @@ export interface Job {
 	max_attempts: number;
 	retry_count: number;
 	max_retries: number;
+	timeout_ms: number | null;
 	lost_count: number;
 	priority: number;
 	key: string | null;
@@ -92,11 +93,13 @@ export interface Task {
 
 /** The body of POST /api/jobs. */
 export interface Submission {
-	task: string;
+	/** Absent where the payload names it. */
+	task?: string;
 	payload: unknown;
 	priority?: number;
 	delay_ms?: number;
 	max_retries?: number;
+	timeout_ms?: number;
 	key?: string;
 	tags?: string[];
 	idempotency_key?: string;

@@ -163,8 +163,10 @@ export function factsOf(job) {
 
 /** @param {Job} job */
 export function commandsOf(job) {
+	const namedInPayload = /** @type {{ task?: unknown } | null} */ (job.payload)?.task === job.task;
 	/** @type {Submission} */
-	const same = { task: job.task, payload: job.payload };
+	const same = { ...(namedInPayload ? {} : { task: job.task }), payload: job.payload, max_retries: job.max_retries };
+	if (job.timeout_ms !== null) same.timeout_ms = job.timeout_ms;
 	if (job.priority !== 0) same.priority = job.priority;
 	if (job.key) same.key = job.key;
 	if (job.tags.length > 0) same.tags = job.tags;

@@ -208,7 +208,8 @@ export function submitPage(route) {
 			if (wanted && names.includes(wanted)) controls.task.value = wanted;
 			if (source) {
 				controls.tenant.value = source.tenant_id;
-				controls.payload.value = pretty(source.payload);
+				controls.payload.value = pretty(withoutTask(source));
+				controls.maxRetries.value = String(source.max_retries);
 				controls.priority.value = source.priority === 0 ? "" : String(source.priority);
 				controls.key.value = source.key ?? "";
 				controls.tags.value = source.tags.join(", ");
@@ -249,4 +250,13 @@ function aboutTask(task) {
 			? h("details", null, h("summary", null, "Schema of the payload"), h("pre", { class: "well", tabindex: 0 }, pretty(task.input_schema)))
 			: h("p", { class: "hint" }, "It takes any payload."),
 	];
+}
+
+/**
+ * The payload as the form sends it: the task stands in its own field there, also where the payload named it.
+ * @param {import("../types.js").Job} job
+ */
+function withoutTask({ task, payload }) {
+	const { task: named, ...rest } = /** @type {{ task?: unknown }} */ (Object(payload));
+	return named === task ? rest : payload;
 }
