@@ -67,7 +67,7 @@ class SqliteStorage implements Storage {
 	readonly lanes = new Set<number>();
 	#submitting: Submitting[] = [];
 	#newLanes: [tenant: string, task: string][] = [];
-	#lanesMade: Promise<void> | null = null;
+	#lanesMade: Promise<Map<string, number>> | null = null;
 	readonly worker: WorkerStore;
 	readonly operator: OperatorStore;
 
@@ -144,13 +144,14 @@ class SqliteStorage implements Storage {
 		if (known !== undefined) return known;
 		this.#newLanes.push([tenant, task]);
 		this.#lanesMade ??= this.#makeLanes();
-		return this.#lanesMade.then(() => {
-			const lane = this.knownLane(tenant, task);
+		return this.#lanesMade.then(made => {
+			const lane = made.get(`${task} ${tenant}`);
 			if (lane === undefined) throw new Error(`the lane of ${tenant} and ${task} was not stored`);
 			return lane;
 		});
 	}
-	async #makeLanes(): Promise<void> {
+	/** Answers the lanes by `task tenant`: what is remembered may be forgotten again before everybody has read it. */
+	async #makeLanes(): Promise<Map<string, number>> {
 		const rows = await this.driver.batch(() => {
 			const params = [JSON.stringify(this.#newLanes)];
 			this.#newLanes = [];
@@ -169,12 +170,16 @@ class SqliteStorage implements Storage {
 			];
 		});
 		if (this.lanes.size >= LANES_MAX) this.lanes.clear();
+		const made = new Map<string, number>();
 		for (const row of rows.at(-1)!) {
 			this.#learnTenant(row);
 			this.taskIds.set(row.task, row.task_id);
 			this.taskNames.set(row.task_id, row.task);
-			this.lanes.add(row.tenant_id * 65536 + row.task_id);
+			const lane = row.tenant_id * 65536 + row.task_id;
+			this.lanes.add(lane);
+			made.set(`${row.task} ${row.name}`, lane);
 		}
+		return made;
 	}
 	/** The lane when it is known to exist: the common case costs no turn of the event loop. */
 	knownLane(tenant: string, task: string): number | undefined {
