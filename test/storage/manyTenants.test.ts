@@ -19,6 +19,5 @@ it("takes the first job of each of more tenants than are remembered", { timeout:
 	}
 	expect(await storage.operator.counts()).toMatchObject({ ready: TENANTS, activeTenants: TENANTS });
 	expect((await storage.tenant("t7").listJobs({ limit: 5 })).jobs).toHaveLength(1);
-	expect(await storage.operator.verify()).toEqual([]);
 	await storage.close();
 });
