@@ -2,7 +2,8 @@
 import type Database from "better-sqlite3";
 import { CONFIG_DEFAULT } from "../lib/config.ts";
 import type { State } from "../lib/job.ts";
-import { countMoves, ordOf, S } from "../lib/storage/sqlite/moves.ts";
+import { S } from "../lib/storage/rows.ts";
+import { countMoves, ordOf } from "../lib/storage/sqlite/moves.ts";
 import { PAYLOAD } from "./queue.ts";
 
 /** Jobs that go round the tenants, then the tasks, then the states. */

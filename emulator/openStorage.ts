@@ -1,11 +1,12 @@
 /** Opens the SQLite file: migrations, then the storage over it. */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import Database from "better-sqlite3";
-import { type Migration, toMigration } from "../lib/storage/migrate.ts";
+import { type Migration, SchemaTooOld, toMigration } from "../lib/storage/migrate.ts";
 import { migrateBetterSqlite3, openBetterSqlite3 } from "../lib/storage/sqlite/betterSqlite3.ts";
-import { openSqliteStorage } from "../lib/storage/sqlite/sqliteStorage.ts";
+import { SqliteEngine } from "../lib/storage/sqlite/sqliteEngine.ts";
 import type { Storage, StorageDefaults } from "../lib/storage/storage.ts";
+import { openStore } from "../lib/storage/store.ts";
 
 const MIGRATIONS = new URL("../lib/storage/migrations/sqlite/", import.meta.url);
 
@@ -22,16 +23,43 @@ export interface OpenedStorage {
 	readonly database: Database.Database;
 }
 
+/** What of the migrations the file lacks, and the schema it has then; applied unless `dryRun`, which makes no file either. */
+export function migrateFile(
+	file: string,
+	{ dryRun }: { readonly dryRun: boolean },
+): { readonly schema: number; readonly missing: readonly Migration[] } {
+	const migrations = readMigrations();
+	const database = new Database(dryRun && !existsSync(file) ? ":memory:" : file, { timeout: 5000 });
+	try {
+		// The same steps, through a handle that changes nothing.
+		const handle = dryRun ? { prepare: (sql: string) => database.prepare(sql), exec: () => {}, close: () => {} } : database;
+		const missing = migrateBetterSqlite3(handle, migrations);
+		return { schema: migrations.length - (dryRun ? missing.length : 0), missing };
+	} finally {
+		database.close();
+	}
+}
+
 /**
  * Opens the store in `file` (":memory:" for one that lives with the process), brings it to this code's schema and answers it.
- * Throws SchemaTooNew when newer code made it, and SQLite's own error when it is no database or cannot be written.
+ * Throws SchemaTooNew when newer code made it, SchemaTooOld when it lacks migrations and may not get them (`migrate: false`; then no file
+ * is made either), and SQLite's own error when it is no database or cannot be written.
  */
-export async function openStorage(file: string, defaults: StorageDefaults, tasks: readonly string[]): Promise<OpenedStorage> {
+export async function openStorage(
+	file: string,
+	defaults: StorageDefaults,
+	tasks: readonly string[],
+	{ migrate = true }: { readonly migrate?: boolean } = {},
+): Promise<OpenedStorage> {
+	if (!migrate) {
+		const { missing } = migrateFile(file, { dryRun: true });
+		if (missing.length > 0) throw new SchemaTooOld(missing);
+	}
 	const database = new Database(file, { timeout: 5000 });
 	try {
-		const migrated = migrateBetterSqlite3(database, readMigrations());
+		const migrated = migrate ? migrateBetterSqlite3(database, readMigrations()) : [];
 		const driver = await openBetterSqlite3(database, { defer: setImmediate, sleep: ms => sleep(ms), random: Math.random });
-		return { storage: await openSqliteStorage(driver, defaults, tasks), migrated, database };
+		return { storage: await openStore(new SqliteEngine(driver), defaults, tasks), migrated, database };
 	} catch (error) {
 		database.close();
 		throw error;

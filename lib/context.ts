@@ -11,8 +11,10 @@ export interface Deps {
 	readonly random: Random;
 	readonly log: Log;
 	readonly config: Config;
-	/** The tasks this process runs; a root may exchange them when their files change. */
+	/** The tasks this process knows; a root may exchange them when their files change. */
 	readonly tasks: TaskRegistry;
+	/** Names of the tasks it runs; all that it knows if absent. */
+	readonly works?: readonly string[];
 	/** Name of this process in leases and histories. */
 	readonly worker: string;
 	/** Rung when something may have become due, or a slot free. */

@@ -51,6 +51,9 @@ interface Ended {
 	readonly at: number;
 }
 
+/** What a tick claims: a task that is asked for and not known (any more) is left to others. */
+const tasksToRun = ({ tasks, works }: TickDeps): string[] => Object.keys(tasks).filter(name => works?.includes(name) ?? true);
+
 export function startTick(deps: TickDeps, options: TickOptions): Tick {
 	const pass = new Pass(deps, options);
 	return { closed: pass.closed, report: pass.run() };
@@ -78,7 +81,7 @@ class Pass {
 	constructor(deps: TickDeps, options: TickOptions) {
 		this.#deps = deps;
 		this.#options = options;
-		this.#taskNames = Object.keys(deps.tasks);
+		this.#taskNames = tasksToRun(deps);
 		this.#startedAt = deps.clock.now();
 		this.#deadline = this.#startedAt + this.#budgetMs;
 		this.#statementsAtStart = deps.store.statements();
@@ -426,7 +429,7 @@ export async function rehearseTick(deps: TickDeps, options: TickOptions): Promis
 	const { store, clock, config, random } = deps;
 	const startedAt = clock.now();
 	const before = store.statements();
-	const tasks = Object.keys(deps.tasks);
+	const tasks = tasksToRun(deps);
 	const free = Math.max(0, deps.slots.size - deps.slots.busy);
 	const limit = Math.min(options.jobsMax ?? config.tickJobsMax, config.tickJobsMax, free);
 	const request = { tasks, limit, leaseMs: config.leaseMs, token: random.token(), worker: deps.worker };

@@ -17,6 +17,17 @@ export class SchemaTooNew extends Error {
 	override readonly name = "SchemaTooNew";
 }
 
+/** The database lacks migrations, and whoever opened it was told not to apply them. */
+export class SchemaTooOld extends Error {
+	override readonly name = "SchemaTooOld";
+	constructor(missing: readonly Migration[]) {
+		const has = missing[0]!.number - 1;
+		super(
+			`the database ${has === 0 ? "is empty" : `has schema ${has}`}, this version of tickq needs ${missing.at(-1)!.number}: run npm run migrate`,
+		);
+	}
+}
+
 /** `0001_first.sql` → {number: 1, name: "first"}. */
 export function toMigration(fileName: string, sql: string): Migration {
 	const match = /^(\d{4})_(\w+)\.sql$/.exec(fileName);

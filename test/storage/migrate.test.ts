@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { readMigrations } from "../../emulator/openStorage.ts";
 import { type Migration, migrate, SchemaTooNew, toMigration } from "../../lib/storage/migrate.ts";
-import { SCHEMA } from "../../lib/storage/sqlite/sqliteStorage.ts";
+import { SCHEMA } from "../../lib/storage/sqlite/sqliteEngine.ts";
 
 const step = (number: number): Migration => ({ number, name: `step${number}`, sql: `-- ${number}` });
 const database = (schema: number, failAt?: number) => {

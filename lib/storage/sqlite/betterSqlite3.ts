@@ -3,8 +3,9 @@
  * sync to disk. Another process that holds the file is waited for without blocking this one.
  */
 import { type Migration, migrate } from "../migrate.ts";
+import type { Row } from "../rows.ts";
 import { StorageUnavailable } from "../storage.ts";
-import type { Param, Row, SqlDriver, Statement } from "./driver.ts";
+import type { Param, SqlDriver, Statement } from "./driver.ts";
 
 /** The part of a better-sqlite3 `Database` that is used here, so that its types stay out of the portable core. */
 export interface SqliteHandle {
@@ -156,7 +157,8 @@ export async function openBetterSqlite3(handle: SqliteHandle, options: BetterSql
 				}
 			});
 		},
-		rehearse: async statements => unlessBusy(() => transaction(() => runAll(statements), "ROLLBACK")),
+		rehearse: (statements, question) =>
+			unlessBusy(() => transaction(() => runAll([...statements, question]).at(-1)![0]!.answer as string, "ROLLBACK")),
 		all: async statement => unlessBusy(() => run(statement.sql, statement.params)),
 		count: () => sent,
 		async close() {

@@ -1,7 +1,8 @@
 /** What a person does to one job: cancel it, or put it back in line. `?1` is a JSON list of ids, so that many cost one batch. */
+import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, ordOf, S } from "./moves.ts";
+import { countMoves, ordOf } from "./moves.ts";
 
 /** Jobs that wait for their key go first: one that is passed its key while it is being cancelled would be counted twice. */
 const cancelWaiting = (states: string) => {

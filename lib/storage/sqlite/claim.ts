@@ -6,10 +6,10 @@
  * tasks that are ready and not held are looked at, through one index: neither a backlog, nor tenants at their limit, nor tasks of
  * others cost anything.
  */
+import { JOB_COLUMNS, S } from "../rows.ts";
 import type { ClaimRequest } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, S } from "./moves.ts";
-import { JOB_COLUMNS } from "./read.ts";
+import { countMoves } from "./moves.ts";
 
 /** Parameters: ?1 now · ?2 limit · ?3 lease_until · ?4 token · ?5 task ids (JSON) · ?6 worker. `+?n` keeps the planner from planning anew. */
 const ASK = `ask (task_id, room) AS MATERIALIZED (
@@ -84,6 +84,12 @@ const PROMOTE = `UPDATE jobs SET state = ${S.ready} WHERE id IN (SELECT id FROM 
 const NEXT_DUE = `
 UPDATE lanes SET next_due = (SELECT max(?1, j.run_at) FROM jobs j WHERE j.lane_id = lanes.lane_id AND j.state = ${S.delayed} ORDER BY j.run_at LIMIT 1)
 WHERE lane_id IN (${DUE_LANES})`;
+
+/** The jobs that a claim has taken. */
+export const claimedStatement = (request: ClaimRequest, nowMs: number): Statement => ({
+	sql: `SELECT id, seq, claims, losses ${CLAIMED}`,
+	params: [nowMs + request.leaseMs, request.token],
+});
 
 export interface ClaimStatements {
 	readonly statements: Statement[];

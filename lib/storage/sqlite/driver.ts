@@ -1,8 +1,8 @@
 /** What the SQLite dialect needs from a database: the only thing that differs between better-sqlite3 and D1. */
 
+import type { Row } from "../rows.ts";
+
 export type Param = string | number | null;
-// biome-ignore lint/suspicious/noExplicitAny: rows are typed where they are read.
-export type Row = Record<string, any>;
 
 export interface Statement {
 	readonly sql: string;
@@ -21,8 +21,11 @@ export interface SqlDriver {
 	 * are asked for when their turn comes, so that a verb can gather what arrives until then.
 	 */
 	batch(statements: readonly Statement[] | (() => readonly Statement[])): Promise<Row[][]>;
-	/** Runs a batch and takes it back: the rows are real, nothing is written. */
-	rehearse(statements: readonly Statement[]): Promise<Row[][]>;
+	/**
+	 * Runs a batch, asks a question of what the store has become, and takes it all back: nothing is written.
+	 * @param question a SELECT of one row with one text, `answer`
+	 */
+	rehearse(statements: readonly Statement[], question: Statement): Promise<string>;
 	/** One read outside a write transaction. */
 	all(statement: Statement): Promise<Row[]>;
 	/** Statements sent since the start. */

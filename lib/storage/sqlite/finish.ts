@@ -1,7 +1,8 @@
 /** Ending attempts: the fence, where each job goes from running, and what its history keeps. */
+import { S } from "../rows.ts";
 import type { Ending, LeaseExtension, StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, ordOf, S } from "./moves.ts";
+import { countMoves, ordOf } from "./moves.ts";
 
 /** What an ending holds in the JSON parameter ?1, by position. ?2 is now. */
 const FIELDS = ["id", "token", "outcome", "delay_ms", "result", "error"] as const;

@@ -3,9 +3,7 @@
  * counters follow from that here, and everything above the lanes from the triggers of the schema.
  */
 import { STATES, type State } from "../../job.ts";
-
-/** The number of each state in `jobs.state`. */
-export const S = Object.fromEntries(STATES.map((state, number) => [state, number])) as Record<State, number>;
+import { S } from "../rows.ts";
 
 const ALL: readonly State[] = STATES;
 

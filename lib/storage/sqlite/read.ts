@@ -1,68 +1,24 @@
-/** Reading: one job, lists, counts, history, and when something is next due. */
-import type { EventKind, Job, JobEvent, State } from "../../job.ts";
-import { STATES, statesOf } from "../../job.ts";
-import type { Held, ListQuery, NextDue, QueueCounts } from "../storage.ts";
-import type { Row, Statement } from "./driver.ts";
-import { S } from "./moves.ts";
+/** Reading: jobs, lists, counts, history, and when something is next due. */
+import type { State } from "../../job.ts";
+import type { JobList } from "../engine.ts";
+import { JOB_COLUMNS, LIST_ROWS_MAX, numbersOf, PRUNE_LATENESS_MS, S } from "../rows.ts";
+import type { ListQuery } from "../storage.ts";
+import type { Statement } from "./driver.ts";
 
-export function toJob(row: Row, tenant: string, task: string): Job {
-	return {
-		id: row.id,
-		tail: row.tail,
-		tenant,
-		task,
-		state: STATES[row.state as number] as State,
-		reason: row.reason,
-		priority: row.priority,
-		seq: row.seq,
-		createdAt: row.created_at,
-		runAt: row.run_at,
-		startBy: row.start_by,
-		startedAt: row.started_at,
-		completedAt: row.completed_at,
-		expiresAt: row.expires_at,
-		failures: row.failures,
-		losses: row.losses,
-		claims: row.claims,
-		maxRetries: row.max_retries,
-		timeoutMs: row.timeout_ms,
-		leaseUntil: row.lease_until,
-		cancelRequestedAt: row.cancel_requested_at,
-		taskInPayload: row.task_in_payload === 1,
-		worker: row.worker,
-		key: row.queue_key,
-		traceId: row.trace_id,
-		traceParent: row.trace_parent,
-		parentId: row.parent_id,
-		tags: row.tags === null ? [] : JSON.parse(row.tags),
-		progress: row.progress,
-		error: row.error,
-		result: row.result,
-		payload: row.payload,
-	};
-}
-
-/** Everything of a job but `ord`, which exceeds what a JavaScript number holds. */
-export const JOB_COLUMNS = `id, tail, tenant_id, lane_id, state, reason, priority, seq, created_at, run_at, start_by, started_at, completed_at, expires_at,
-  failures, losses, claims, max_retries, timeout_ms, lease_until, cancel_requested_at, task_in_payload, worker, queue_key, trace_id,
-  trace_parent, parent_id, tags, progress, error, result, payload`;
-
-export const jobStatement = (id: number): Statement => ({ sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id = ?1`, params: [id] });
-
-const numbers = (states: readonly State[]): number[] => states.map(state => S[state]);
+export const jobsStatement = (ids: readonly number[]): Statement =>
+	ids.length === 1
+		? { sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id = ?1`, params: [ids[0]!] }
+		: { sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT value FROM json_each(?1))`, params: [JSON.stringify(ids)] };
 
 /** Named as the partial index is: the planner takes an index only where its very condition stands. */
 const TROUBLE_INDEX = `state > ${S.done}`;
-
-/** Rows that one page of a sparse filter reads at most before it comes back short, with a cursor to go on. */
-export const LIST_ROWS_MAX = 5000;
 
 /**
  * A page of one tenant's jobs, newest first: the newest of each of its lanes (or of the one task's), put in order. What failed, is dead
  * or was cancelled has an index; running jobs are few; jobs that wait are all put in order while they are few. For the rest a lane's
  * newest jobs are looked through until the page is full, a bounded number of them.
  */
-export function tenantListStatement(
+function tenantListStatement(
 	tenantId: number,
 	taskId: number | null,
 	states: readonly State[] | null,
@@ -89,7 +45,7 @@ export function tenantListStatement(
 	if (looked.length > 0)
 		parts.push(
 			perLane(
-				`SELECT w.id FROM (${newest} LIMIT ${LIST_ROWS_MAX}) n CROSS JOIN jobs w ON w.id = n.id WHERE w.state IN (${numbers(looked).join(", ")})`,
+				`SELECT w.id FROM (${newest} LIMIT ${LIST_ROWS_MAX}) n CROSS JOIN jobs w ON w.id = n.id WHERE w.state IN (${numbersOf(looked).join(", ")})`,
 			),
 		);
 	return {
@@ -103,7 +59,7 @@ const lanesOf = (taskId: number | null): string =>
 		: `SELECT ?1 << 16 | ${taskId} AS lane_id`;
 
 /** A page of jobs with a tag: the tag's own index, newest first; other filters are looked up per job, a bounded number. */
-export function tagListStatement(tenantId: number, taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
+function tagListStatement(tenantId: number, taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
 	return {
 		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT j.id FROM (
   SELECT job_id FROM job_tags WHERE tenant_id = ?1 AND tag = ?4 AND job_id < +?2 ORDER BY job_id DESC LIMIT ${LIST_ROWS_MAX}) g
@@ -119,14 +75,14 @@ function looked(states: readonly State[] | null): { all: string[]; bounded: bool
 		return { all: [`SELECT id FROM jobs WHERE state = ${S.running} AND id < +?1`], bounded: false };
 	return {
 		all: rare
-			? numbers(states!).map(state => `SELECT id FROM jobs WHERE ${TROUBLE_INDEX} AND state = ${state} AND id < +?1 ORDER BY id DESC`)
+			? numbersOf(states!).map(state => `SELECT id FROM jobs WHERE ${TROUBLE_INDEX} AND state = ${state} AND id < +?1 ORDER BY id DESC`)
 			: ["SELECT id FROM jobs WHERE id < +?1 ORDER BY id DESC"],
 		bounded: true,
 	};
 }
 
 /** A page over all tenants, by the jobs' own order; a bounded number of rows is looked at, and no more than fill the page. */
-export function queueListStatement(taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
+function queueListStatement(taskId: number | null, states: readonly State[] | null, query: ListQuery): Statement {
 	const { all, bounded } = looked(states);
 	const tag = query.tag === undefined ? "" : " AND EXISTS (SELECT 1 FROM json_each(j.tags) g WHERE g.value = ?3)";
 	const page = (ids: string) =>
@@ -141,7 +97,7 @@ export function queueListStatement(taskId: number | null, states: readonly State
  * Down to which id that page has seen everything, where that is above `above`, the oldest job of a full page; no row, or NULL: it has
  * seen all that it shows.
  */
-export function queueScanEndStatement(states: readonly State[] | null, query: ListQuery, above: number): Statement | null {
+function queueScanEndStatement(states: readonly State[] | null, query: ListQuery, above: number): Statement | null {
 	const { all, bounded } = looked(states);
 	if (!bounded) return null;
 	const ends = all.map(ids => `SELECT id FROM (${ids.replace("id < +?1", "id < +?1 AND id > +?2")} LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1})`);
@@ -150,19 +106,19 @@ export function queueScanEndStatement(states: readonly State[] | null, query: Li
 
 function filter(taskId: number | null, states: readonly State[] | null): string {
 	const parts: string[] = [];
-	if (states !== null) parts.push(`j.state IN (${numbers(states).join(", ")})`);
+	if (states !== null) parts.push(`j.state IN (${numbersOf(states).join(", ")})`);
 	if (taskId !== null) parts.push(`j.lane_id & 65535 = ${taskId}`);
 	return parts.length === 0 ? "true" : parts.join(" AND ");
 }
 
 /** The same for the jobs of a tag. */
-export const tagScanEndStatement = (tenantId: number, query: ListQuery, above: number): Statement => ({
+const tagScanEndStatement = (tenantId: number, query: ListQuery, above: number): Statement => ({
 	sql: `SELECT job_id AS id FROM job_tags WHERE tenant_id = ?1 AND tag = ?2 AND job_id < +?3 AND job_id > +?4 ORDER BY job_id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}`,
 	params: [tenantId, query.tag ?? "", query.before ?? Number.MAX_SAFE_INTEGER, above],
 });
 
 /** The same for one tenant, where each lane is looked through: the newest of the places where a lane's look ended. */
-export function laneScanEndStatement(tenantId: number, taskId: number | null, query: ListQuery, above: number): Statement {
+function laneScanEndStatement(tenantId: number, taskId: number | null, query: ListQuery, above: number): Statement {
 	return {
 		sql: `SELECT max(id) AS id FROM (SELECT (
   SELECT id FROM jobs WHERE lane_id = l.lane_id AND id < +?2 AND id > +?3 ORDER BY id DESC LIMIT 1 OFFSET ${LIST_ROWS_MAX - 1}) AS id FROM (${lanesOf(taskId)}) l)`,
@@ -170,19 +126,27 @@ export function laneScanEndStatement(tenantId: number, taskId: number | null, qu
 	};
 }
 
-export const statesOfQuery = (query: ListQuery): State[] | null => query.statuses?.flatMap(statesOf) ?? null;
+/** The statement of a page; it asks for one row more than the page holds. */
+export function listStatement(list: JobList): Statement {
+	const { taskId, states, query } = list;
+	if (list.of === "queue") return queueListStatement(taskId, states, query);
+	if (list.of === "tag") return tagListStatement(list.tenantId, taskId, states, query);
+	return tenantListStatement(list.tenantId, taskId, states, list.fewWait, query);
+}
+
+/** Its row says down to which id above `above` the page saw everything. Null where the page is not bounded. */
+export function scanEndStatement(list: JobList, above: number): Statement | null {
+	const { taskId, states, query } = list;
+	if (list.of === "queue") return queueScanEndStatement(states, query, above);
+	if (list.of === "tag") return tagScanEndStatement(list.tenantId, query, above);
+	const looks = (states?.includes("ready") && !list.fewWait) || states?.includes("done");
+	return looks ? laneScanEndStatement(list.tenantId, taskId, query, above) : null;
+}
 
 export const eventsStatement = (jobId: number): Statement => ({
 	sql: "SELECT seq, at, kind, data FROM job_events WHERE job_id = ?1 ORDER BY seq",
 	params: [jobId],
 });
-export const toEvent = (row: Row): JobEvent => ({
-	seq: row.seq,
-	at: row.at,
-	kind: row.kind as EventKind,
-	data: row.data === null ? {} : JSON.parse(row.data),
-});
-
 export const queueCountsStatement: Statement = { sql: "SELECT * FROM queue", params: [] };
 export const tenantCountsStatement = (tenantId: number): Statement => ({
 	sql: `SELECT t.*, q.version, t.waiting + t.running + t.done + t.failed + t.dead + t.cancelled AS submitted,
@@ -190,25 +154,7 @@ export const tenantCountsStatement = (tenantId: number): Statement => ({
 FROM tenants t CROSS JOIN queue q WHERE t.tenant_id = ?1`,
 	params: [tenantId],
 });
-export const toCounts = (row: Row): QueueCounts => ({
-	version: row.version,
-	submitted: row.submitted,
-	finished: row.finished,
-	activeTenants: row.active_tenants,
-	ready: row.ready,
-	delayed: row.delayed,
-	blocked: row.blocked,
-	running: row.running,
-	done: row.done,
-	failed: row.failed,
-	dead: row.dead,
-	cancelled: row.cancelled,
-});
-
 export const leaseHoldersStatement: Statement = { sql: `SELECT DISTINCT worker FROM jobs WHERE state = ${S.running}`, params: [] };
-
-/** How long jobs past their retention may stay when nothing else happens: a sleeping queue is not woken for each of them. */
-const PRUNE_LATENESS_MS = 60 * 60_000;
 
 const NEXT_DUE = `
 SELECT EXISTS (SELECT 1 FROM json_each(?1) e CROSS JOIN tasks k ON k.task_id = e.value
@@ -221,26 +167,6 @@ SELECT EXISTS (SELECT 1 FROM json_each(?1) e CROSS JOIN tasks k ON k.task_id = e
 
 export const nextDueStatement = (taskIds: readonly number[]): Statement => ({ sql: NEXT_DUE, params: [JSON.stringify(taskIds)] });
 
-export function toNextDue(row: Row, nowMs: number): NextDue {
-	const isDue = (at: number | null): boolean => at !== null && at <= nowMs;
-	let at: number | null = null;
-	let reason: NextDue["reason"] = "nothing";
-	for (const candidate of ["delayed", "lease", "start_by", "prune"] as const) {
-		const when = row[candidate] as number | null;
-		if (when !== null && (at === null || when < at)) {
-			at = when;
-			reason = candidate;
-		}
-	}
-	const flags = {
-		claim: row.ready === 1 || isDue(row.delayed),
-		leases: isDue(row.lease),
-		starts: isDue(row.start_by),
-		old: row.prune !== null && isDue(row.prune - PRUNE_LATENESS_MS),
-	};
-	return row.ready === 1 ? { at: nowMs, reason: "ready", ...flags } : { at, reason, ...flags };
-}
-
 /** Jobs that are ready or due and yet not taken, by the same bits that the claim goes by. Cost: the tenants and lanes that are held. */
 const HELD = `
 SELECT 'tenant_paused' AS code, sum(ready) AS jobs, count(*) AS tenants FROM tenants WHERE ready > 0 AND held & 2
@@ -252,5 +178,9 @@ UNION ALL SELECT 'task_paused', sum(ready), count(DISTINCT lane_id >> 16) FROM l
 UNION ALL SELECT 'key_busy', sum(blocked), count(*) FROM tenants WHERE blocked > 0
 UNION ALL SELECT 'delayed', sum(delayed), count(*) FROM tenants WHERE delayed > 0`;
 export const heldStatement: Statement = { sql: HELD, params: [] };
-export const toHeld = (rows: readonly Row[]): Held[] =>
-	rows.filter(row => row.tenants > 0).map(row => ({ code: row.code, jobs: row.jobs, tenants: row.tenants }));
+
+/** The rows of a SELECT as one text, `answer`: a JSON list of objects. */
+export const jsonStatement = ({ sql, params }: Statement, columns: readonly string[]): Statement => ({
+	sql: `SELECT json_group_array(json_object(${columns.map(column => `'${column}', ${column}`).join(", ")})) AS answer FROM (${sql})`,
+	params,
+});

@@ -1,14 +1,8 @@
 /** Submitting jobs: any number of rows, of any tenants, in one batch of statements. */
-import type { NewJob } from "../storage.ts";
+import type { SubmitRow } from "../engine.ts";
+import { S } from "../rows.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, ordOf, S } from "./moves.ts";
-
-export interface SubmitRow {
-	readonly laneId: number;
-	readonly job: NewJob;
-	/** A follow-up: stored only while its parent's lease is held, and above any backlog limit. */
-	readonly parent?: { readonly id: number; readonly token: number };
-}
+import { countMoves, ordOf } from "./moves.ts";
 
 /** What a row of the JSON parameter holds, by position. */
 const FIELDS = [

@@ -1,12 +1,13 @@
 /** What a tick does beside claiming: lost leases, missed start deadlines, old jobs. Every sweep is bounded per call. */
 import { LOSSES_MAX } from "../../job.ts";
+import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
 import { keepAttempt } from "./finish.ts";
-import { countMoves, S } from "./moves.ts";
+import { countMoves } from "./moves.ts";
 
 const LOST = `
-SELECT id, lane_id, ${S.running} AS was, NULL AS due, 'lost' AS kind, NULL AS data,
+SELECT id, tail, lane_id, ${S.running} AS was, NULL AS due, 'lost' AS kind, NULL AS data,
   CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN losses + 1 < ${LOSSES_MAX} THEN ${S.ready} ELSE ${S.dead} END AS becomes
 FROM jobs WHERE state = ${S.running} AND lease_until <= +?1 ORDER BY lease_until LIMIT +?2`;
 const COUNT_LOST = countMoves(LOST, ["running", "ready", "dead", "cancelled"]);
@@ -18,6 +19,12 @@ UPDATE jobs SET state = x.becomes, seq = seq + 1, losses = losses + 1, lease_unt
   expires_at = CASE x.becomes WHEN ${S.dead} THEN ?1 + coalesce((SELECT keep_dead_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?4)
     WHEN ${S.cancelled} THEN ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) END
 FROM (${LOST}) x WHERE jobs.id = x.id RETURNING id, tail, state, reason`;
+
+/** What the sweeps would take, without taking it: {id, tail, state, reason}. */
+export const lostStatement = (limit: number, nowMs: number): Statement => ({
+	sql: `SELECT id, tail, becomes AS state, CASE becomes WHEN ${S.dead} THEN 'lease_lost' WHEN ${S.cancelled} THEN 'requested' END AS reason FROM (${LOST})`,
+	params: [nowMs, limit],
+});
 
 /** The rows of the last statement are {id, tail, state, reason} of the leases taken back. */
 export const expireLeasesStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
@@ -32,13 +39,18 @@ export const forfeitStatement = (worker: string, nowMs: number): Statement => ({
 });
 
 const LATE = `
-SELECT id, lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due
+SELECT id, tail, lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due
 FROM jobs WHERE start_by IS NOT NULL AND state < ${S.running} AND start_by <= +?1 ORDER BY start_by LIMIT +?2`;
 const COUNT_LATE = countMoves(LATE, ["delayed", "ready", "blocked", "cancelled"]);
 const CANCEL_LATE = `
 UPDATE jobs SET state = ${S.cancelled}, seq = seq + 1, reason = 'expired', completed_at = ?1,
   expires_at = ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3)
 WHERE id IN (SELECT id FROM (${LATE})) RETURNING id, tail, state, reason`;
+
+export const lateStatement = (limit: number, nowMs: number): Statement => ({
+	sql: `SELECT id, tail, becomes AS state, 'expired' AS reason FROM (${LATE})`,
+	params: [nowMs, limit],
+});
 
 /** The rows of the last statement are {id, tail, state, reason} of the jobs that were too late. */
 export const cancelLateStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
@@ -53,6 +65,8 @@ const COUNT_OLD = countMoves(`SELECT lane_id, state AS was, NULL AS becomes FROM
 	"dead",
 	"cancelled",
 ]);
+
+export const oldStatement = (limit: number, nowMs: number): Statement => ({ sql: OLD, params: [nowMs, limit] });
 
 /** The rows of the last statement are the ids of the deleted jobs. */
 export const pruneStatements = (limit: number, nowMs: number): Statement[] => {

@@ -3,7 +3,7 @@
  * only good one. Each check is a SELECT whose rows are violations, with a column `what`.
  */
 import { STATES } from "../../job.ts";
-import { S } from "./moves.ts";
+import { S } from "../rows.ts";
 
 const counters = STATES.map(state => `sum(state = ${S[state]}) AS ${state}`).join(", ");
 const differs = (a: string, b: string): string => STATES.map(state => `${a}.${state} <> coalesce(${b}.${state}, 0)`).join(" OR ");

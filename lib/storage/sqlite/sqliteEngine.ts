@@ -1,0 +1,255 @@
+/** The verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
+import type { Engine, JobList, RehearsedRows, SubmitRow } from "../engine.ts";
+import type { Row } from "../rows.ts";
+import {
+	type ClaimRequest,
+	type Ending,
+	type LeaseExtension,
+	type Limits,
+	type StorageDefaults,
+	StorageUnavailable,
+	type SubmitAnswer,
+} from "../storage.ts";
+import { cancelStatements, retryStatements } from "./change.ts";
+import { claimedStatement, claimStatements } from "./claim.ts";
+import type { SqlDriver, Statement } from "./driver.ts";
+import { extendStatement, finishStatements } from "./finish.ts";
+import * as read from "./read.ts";
+import { submitStatements } from "./submit.ts";
+import {
+	cancelLateStatements,
+	expireLeasesStatements,
+	forfeitStatement,
+	lateStatement,
+	lostStatement,
+	oldStatement,
+	pruneStatements,
+} from "./sweep.ts";
+import { CHECKS } from "./verify.ts";
+
+/** The schema this code speaks; the migrations write it into `meta`. */
+export const SCHEMA = 1;
+
+/** Tenants and tasks of `?1`, a JSON list of [tenant, task]. */
+const NAMED = "FROM json_each(?1) e CROSS JOIN tenants t ON t.name = e.value->>0 CROSS JOIN tasks k ON k.name = e.value->>1";
+
+const ids = (rows: readonly Row[]): number[] => rows.map(row => row.id);
+
+export class SqliteEngine implements Engine {
+	readonly submitRowsMax = 500;
+	readonly #driver: SqlDriver;
+	constructor(driver: SqlDriver) {
+		this.#driver = driver;
+	}
+
+	async #one(statement: Statement): Promise<Row | undefined> {
+		return (await this.#driver.all(statement))[0];
+	}
+
+	async submit(gather: () => { rows: readonly SubmitRow[]; nowMs: number }): Promise<SubmitAnswer[]> {
+		let gathered: ReturnType<typeof gather> = { rows: [], nowMs: 0 };
+		let shape = { inserted: 0, keys: null as number | null };
+		const rows = await this.#driver.batch(() => {
+			gathered = gather();
+			const built = submitStatements(gathered.rows, gathered.nowMs);
+			shape = built;
+			return built.statements;
+		});
+		const answers: SubmitAnswer[] = gathered.rows.map(() => ({ status: "backlog_full" }));
+		for (const key of shape.keys === null ? [] : rows[shape.keys]!)
+			answers[key.i] = { status: key.same === 1 ? "replayed" : "key_conflict", id: key.id };
+		for (const { i, id } of rows[shape.inserted]!) answers[i] = { status: "created", id, createdAt: gathered.nowMs };
+		return answers;
+	}
+
+	tenantNamed(name: string): Promise<Row | undefined> {
+		return this.#one({ sql: "SELECT tenant_id, name FROM tenants WHERE name = ?1", params: [name] });
+	}
+	tenantNumbered(id: number): Promise<Row | undefined> {
+		return this.#one({ sql: "SELECT tenant_id, name FROM tenants WHERE tenant_id = ?1", params: [id] });
+	}
+	tasks(): Promise<Row[]> {
+		return this.#driver.all({ sql: "SELECT task_id, name FROM tasks", params: [] });
+	}
+	async writeTasks(names: readonly string[]): Promise<void> {
+		await this.#driver.batch([
+			{
+				sql: "INSERT INTO tasks (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
+				params: [JSON.stringify(names)],
+			},
+		]);
+	}
+	async makeLanes(gather: () => readonly (readonly [string, string])[], defaults: StorageDefaults): Promise<Row[]> {
+		const rows = await this.#driver.batch(() => {
+			const params = [JSON.stringify(gather())];
+			return [
+				{
+					sql: "INSERT INTO tenants (name, concurrency, backlog) SELECT DISTINCT value->>0, ?2, ?3 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
+					params: [...params, defaults.concurrency, defaults.backlog],
+				},
+				{ sql: "INSERT INTO tasks (name) SELECT DISTINCT value->>1 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING", params },
+				{
+					sql: `INSERT INTO lanes (lane_id, task_id) SELECT DISTINCT t.tenant_id << 16 | k.task_id, k.task_id ${NAMED} WHERE true ON CONFLICT DO NOTHING`,
+					params,
+				},
+				{ sql: `SELECT DISTINCT t.tenant_id, t.name, k.task_id, k.name AS task ${NAMED}`, params },
+			];
+		});
+		return rows.at(-1)!;
+	}
+
+	jobs(ids: readonly number[]): Promise<Row[]> {
+		return this.#driver.all(read.jobsStatement(ids));
+	}
+	list(list: JobList): Promise<Row[]> {
+		return this.#driver.all(read.listStatement(list));
+	}
+	async scanEnd(list: JobList, above: number): Promise<number | null> {
+		const statement = read.scanEndStatement(list, above);
+		return statement === null ? null : ((await this.#one(statement))?.id ?? null);
+	}
+	events(jobId: number): Promise<Row[]> {
+		return this.#driver.all(read.eventsStatement(jobId));
+	}
+	async counts(): Promise<Row> {
+		return (await this.#one(read.queueCountsStatement))!;
+	}
+	tenantCounts(tenantId: number): Promise<Row | undefined> {
+		return this.#one(read.tenantCountsStatement(tenantId));
+	}
+
+	async cancel(jobIds: readonly number[], defaults: StorageDefaults, nowMs: number): Promise<number[]> {
+		return ids((await this.#driver.batch(cancelStatements(jobIds, defaults, nowMs))).flat());
+	}
+	async retry(jobIds: readonly number[], nowMs: number): Promise<number[]> {
+		return ids((await this.#driver.batch(retryStatements(jobIds, nowMs))).flat());
+	}
+
+	async claim(request: ClaimRequest, taskIds: readonly number[], nowMs: number): Promise<Row[]> {
+		const { statements, claimed } = claimStatements(request, taskIds, nowMs);
+		return (await this.#driver.batch(statements))[claimed]!;
+	}
+	async rehearse(
+		request: ClaimRequest,
+		taskIds: readonly number[],
+		sweepLimit: number,
+		defaults: StorageDefaults,
+		nowMs: number,
+	): Promise<RehearsedRows> {
+		const expire = expireLeasesStatements(sweepLimit, defaults, nowMs);
+		const cancelLate = cancelLateStatements(sweepLimit, defaults, nowMs);
+		const prune = pruneStatements(sweepLimit, nowMs);
+		const { statements: claim } = claimStatements(request, taskIds, nowMs);
+		/** Rows of a SELECT as it would answer after the statements. */
+		const after = async (statements: readonly Statement[], question: Statement, columns: readonly string[]): Promise<Row[]> =>
+			JSON.parse(await this.#driver.rehearse(statements, read.jsonStatement(question, columns)));
+		const moved = ["id", "tail", "state", "reason"];
+		return {
+			lost: await after([], lostStatement(sweepLimit, nowMs), moved),
+			late: await after(expire, lateStatement(sweepLimit, nowMs), moved),
+			pruned: (await after([...expire, ...cancelLate], oldStatement(sweepLimit, nowMs), ["id"])).length,
+			claimed: await after([...expire, ...cancelLate, ...prune, ...claim], claimedStatement(request, nowMs), [
+				"id",
+				"seq",
+				"claims",
+				"losses",
+			]),
+			held: await after([...expire, ...cancelLate, ...prune, ...claim], read.heldStatement, ["code", "jobs", "tenants"]),
+		};
+	}
+
+	async extend(leases: readonly LeaseExtension[], leaseUntil: number): Promise<Row[]> {
+		return (await this.#driver.batch([extendStatement(leases, leaseUntil)]))[0]!;
+	}
+	async finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
+		const first = followUps.length === 0 ? [] : submitStatements(followUps, nowMs).statements;
+		return (await this.#driver.batch([...first, ...finishStatements(endings, defaults, nowMs)])).at(-1)!;
+	}
+	async #sweep(statements: Statement[]): Promise<Row[]> {
+		return (await this.#driver.batch(statements)).flat();
+	}
+	expire(limit: number, defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
+		return this.#sweep(expireLeasesStatements(limit, defaults, nowMs));
+	}
+	cancelLate(limit: number, defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
+		return this.#sweep(cancelLateStatements(limit, defaults, nowMs));
+	}
+	async prune(limit: number, nowMs: number): Promise<number> {
+		return (await this.#driver.batch(pruneStatements(limit, nowMs))).at(-1)!.length;
+	}
+
+	async nextDue(taskIds: readonly number[]): Promise<Row> {
+		return (await this.#one(read.nextDueStatement(taskIds)))!;
+	}
+	async leaseHolders(): Promise<string[]> {
+		return (await this.#driver.all(read.leaseHoldersStatement)).map(row => row.worker);
+	}
+	async forfeit(worker: string, nowMs: number): Promise<number> {
+		return (await this.#driver.batch([forfeitStatement(worker, nowMs)]))[0]!.length;
+	}
+
+	async setLimits(
+		tenant: string,
+		limits: Omit<Limits, "tasks">,
+		lanes: readonly (readonly [number, number | null])[],
+		defaults: StorageDefaults,
+	): Promise<void> {
+		await this.#driver.batch([
+			{
+				sql: "INSERT INTO tenants (name, concurrency, backlog) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+				params: [tenant, defaults.concurrency, defaults.backlog],
+			},
+			{
+				sql: `UPDATE tenants SET concurrency = coalesce(?2, concurrency), own_concurrency = own_concurrency OR ?2 IS NOT NULL,
+  backlog = coalesce(?3, backlog), own_backlog = own_backlog OR ?3 IS NOT NULL, step = coalesce(?4, step), paused = coalesce(?5, paused) WHERE name = ?1`,
+				params: [
+					tenant,
+					limits.concurrency ?? null,
+					limits.backlog ?? null,
+					limits.weight === undefined ? null : Math.max(1, Math.round(1_000_000 / limits.weight)),
+					limits.paused === undefined ? null : Number(limits.paused),
+				],
+			},
+			{ sql: "UPDATE queue SET version = version + 1", params: [] },
+			...lanes.map(lane => ({ sql: "UPDATE lanes SET concurrency = ?2 WHERE lane_id = ?1", params: lane })),
+		]);
+	}
+	async setTask(task: string, settings: { concurrency?: number | null; paused?: boolean }): Promise<void> {
+		await this.#driver.batch([
+			{ sql: "INSERT INTO tasks (name) VALUES (?1) ON CONFLICT DO NOTHING", params: [task] },
+			{
+				sql: "UPDATE tasks SET concurrency = CASE WHEN ?2 THEN ?3 ELSE concurrency END, paused = coalesce(?4, paused) WHERE name = ?1",
+				params: [
+					task,
+					Number(settings.concurrency !== undefined),
+					settings.concurrency ?? null,
+					settings.paused === undefined ? null : Number(settings.paused),
+				],
+			},
+			{ sql: "UPDATE queue SET version = version + 1", params: [] },
+		]);
+	}
+	async setDefaults({ concurrency, backlog }: StorageDefaults): Promise<void> {
+		await this.#driver.batch([
+			{ sql: "UPDATE tenants SET concurrency = ?1 WHERE own_concurrency = 0 AND concurrency <> ?1", params: [concurrency] },
+			{ sql: "UPDATE tenants SET backlog = ?1 WHERE own_backlog = 0 AND backlog <> ?1", params: [backlog] },
+		]);
+	}
+
+	async verify(): Promise<string[]> {
+		const found: string[] = [];
+		for (const sql of CHECKS) for (const row of await this.#driver.all({ sql, params: [] })) found.push(row.what);
+		return found;
+	}
+	async ping(): Promise<void> {
+		const row = await this.#one({ sql: "SELECT value FROM meta WHERE name = 'schema'", params: [] });
+		if (Number(row?.value) !== SCHEMA)
+			throw new StorageUnavailable(`the store has schema ${row?.value ?? "none"}, this code needs ${SCHEMA}: run the migrations`);
+	}
+	statements(): number {
+		return this.#driver.count();
+	}
+	close(): Promise<void> {
+		return this.#driver.close();
+	}
+}

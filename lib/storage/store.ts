@@ -1,0 +1,379 @@
+/** The three facets of storage.ts over an engine: what is the same for every dialect. */
+import { historyOf } from "../history.ts";
+import { isJob, type Job, type JobEvent, type JobRef } from "../job.ts";
+import type { Engine, JobList, SubmitRow } from "./engine.ts";
+import { Names } from "./names.ts";
+import { LIST_ROWS_MAX, type Row, statesOfQuery, taskOfLane, toCounts, toEvent, toHeld, toJob, toMoved, toNextDue } from "./rows.ts";
+import type {
+	Changed,
+	Claimed,
+	ClaimRequest,
+	Ending,
+	JobPage,
+	LeaseExtension,
+	Limits,
+	ListQuery,
+	Moved,
+	NewJob,
+	NextDue,
+	OperatorStore,
+	QueueCounts,
+	Rehearsal,
+	Storage,
+	StorageDefaults,
+	SubmitAnswer,
+	TenantStore,
+	WorkerStore,
+} from "./storage.ts";
+
+interface Submitting {
+	readonly row: SubmitRow;
+	readonly nowMs: number;
+	readonly resolve: (answer: SubmitAnswer) => void;
+	readonly reject: (error: unknown) => void;
+}
+
+class Store implements Storage {
+	readonly engine: Engine;
+	readonly defaults: StorageDefaults;
+	readonly names: Names;
+	readonly worker: WorkerStore;
+	readonly operator: OperatorStore;
+	#submitting: Submitting[] = [];
+	#newLanes: [tenant: string, task: string][] = [];
+	#lanesMade: Promise<Map<string, number>> | null = null;
+
+	constructor(engine: Engine, defaults: StorageDefaults, names: Names) {
+		this.engine = engine;
+		this.defaults = defaults;
+		this.names = names;
+		this.worker = new EngineWorkerStore(this);
+		this.operator = new EngineOperatorStore(this);
+	}
+
+	tenant(name: string): TenantStore {
+		return new EngineTenantStore(this, name);
+	}
+	close(): Promise<void> {
+		return this.engine.close();
+	}
+
+	/** The number of a tenant, or undefined when it has never submitted anything. */
+	async tenantId(name: string): Promise<number | undefined> {
+		const known = this.names.tenantId(name);
+		if (known !== undefined) return known;
+		const row = await this.engine.tenantNamed(name);
+		return row === undefined ? undefined : this.names.learnTenant(row);
+	}
+	async #tenantName(id: number): Promise<string> {
+		const row = await this.engine.tenantNumbered(id);
+		if (row !== undefined) this.names.learnTenant(row);
+		return row?.name ?? "";
+	}
+	async learnTasks(): Promise<void> {
+		for (const row of await this.engine.tasks()) this.names.learnTask(row);
+	}
+	async taskId(name: string): Promise<number | undefined> {
+		if (this.names.taskId(name) === undefined) await this.learnTasks();
+		return this.names.taskId(name);
+	}
+	async #taskName(id: number): Promise<string> {
+		await this.learnTasks();
+		return this.names.taskName(id) ?? "";
+	}
+	/** The numbers of tasks; one that nobody has submitted to yet gets its own now, so that it need not be looked for again. */
+	async taskIds(tasks: readonly string[]): Promise<number[]> {
+		const missing = tasks.filter(task => this.names.taskId(task) === undefined);
+		if (missing.length > 0) await this.learnTasks();
+		if (missing.some(task => this.names.taskId(task) === undefined)) {
+			await this.engine.writeTasks(missing);
+			await this.learnTasks();
+		}
+		return [...new Set(tasks.flatMap(task => this.names.taskId(task) ?? []))];
+	}
+
+	/**
+	 * The lane of a tenant and task. New ones are written down in one batch for all who ask in a turn, so that whoever came first is still
+	 * first afterwards.
+	 */
+	laneId(tenant: string, task: string): number | Promise<number> {
+		const known = this.names.lane(tenant, task);
+		if (known !== undefined) return known;
+		this.#newLanes.push([tenant, task]);
+		this.#lanesMade ??= this.#makeLanes();
+		return this.#lanesMade.then(made => {
+			const lane = made.get(`${task} ${tenant}`);
+			if (lane === undefined) throw new Error(`the lane of ${tenant} and ${task} was not stored`);
+			return lane;
+		});
+	}
+	/** Answers the lanes by `task tenant`: what is remembered may be forgotten again before everybody has read it. */
+	async #makeLanes(): Promise<Map<string, number>> {
+		const rows = await this.engine.makeLanes(() => {
+			const asked = this.#newLanes;
+			this.#newLanes = [];
+			this.#lanesMade = null;
+			return asked;
+		}, this.defaults);
+		const made = new Map<string, number>();
+		for (const row of rows) {
+			this.names.learnTenant(row);
+			this.names.learnTask({ task_id: row.task_id, name: row.task });
+			made.set(`${row.task} ${row.name}`, this.names.learnLane(row.tenant_id, row.task_id));
+		}
+		return made;
+	}
+
+	async toJobs(rows: readonly Row[]): Promise<Job[]> {
+		const jobs: Job[] = [];
+		for (const row of rows) {
+			const taskId = taskOfLane(row.lane_id);
+			const tenant = this.names.tenantName(row.tenant_id) ?? (await this.#tenantName(row.tenant_id));
+			const task = this.names.taskName(taskId) ?? (await this.#taskName(taskId));
+			jobs.push(toJob(row, tenant, task));
+		}
+		return jobs;
+	}
+	async getJob(id: number): Promise<Job | null> {
+		return (await this.toJobs(await this.engine.jobs([id])))[0] ?? null;
+	}
+	async history(job: Job): Promise<JobEvent[]> {
+		return historyOf(job, (await this.engine.events(job.id)).map(toEvent));
+	}
+
+	/** Submits that arrive in one turn share one batch. */
+	submit(row: SubmitRow, nowMs: number): Promise<SubmitAnswer> {
+		return new Promise((resolve, reject) => {
+			this.#submitting.push({ row, nowMs, resolve, reject });
+			if (this.#submitting.length === 1) void this.#submitAll();
+		});
+	}
+	async #submitAll(): Promise<void> {
+		let taken: Submitting[] = [];
+		try {
+			const answers = await this.engine.submit(() => {
+				taken = this.#submitting.splice(0, this.engine.submitRowsMax);
+				if (this.#submitting.length > 0) void this.#submitAll();
+				return { rows: taken.map(({ row }) => row), nowMs: Math.max(...taken.map(({ nowMs }) => nowMs)) };
+			});
+			taken.forEach((item, i) => {
+				item.resolve(answers[i]!);
+			});
+		} catch (error) {
+			for (const item of taken) item.reject(error);
+		}
+	}
+
+	/** Where a page looks at a bounded number of rows, what it found below the end of its look is left to the next page. */
+	async page(list: JobList): Promise<JobPage> {
+		const { limit } = list.query;
+		const found = await this.engine.list(list);
+		const full = found.length > limit;
+		const last: number = full ? found[limit - 1]!.id : 0;
+		const end = await this.engine.scanEnd(list, last);
+		const jobs = await this.toJobs(found.slice(0, limit).filter(row => end === null || row.id >= end));
+		return { jobs, next: end ?? (full ? last : null) };
+	}
+}
+
+const NO_COUNTS = {
+	submitted: 0,
+	finished: 0,
+	activeTenants: 0,
+	ready: 0,
+	delayed: 0,
+	blocked: 0,
+	running: 0,
+	done: 0,
+	failed: 0,
+	dead: 0,
+	cancelled: 0,
+};
+
+class EngineTenantStore implements TenantStore {
+	readonly tenant: string;
+	readonly #store: Store;
+	constructor(store: Store, tenant: string) {
+		this.#store = store;
+		this.tenant = tenant;
+	}
+
+	async insertJob(job: NewJob, nowMs: number): Promise<SubmitAnswer> {
+		const laneId = this.#store.laneId(this.tenant, job.task);
+		return this.#store.submit({ laneId: typeof laneId === "number" ? laneId : await laneId, job }, nowMs);
+	}
+
+	async getJobById(id: number): Promise<Job | null> {
+		const job = await this.#store.getJob(id);
+		return job !== null && job.tenant === this.tenant ? job : null;
+	}
+	async getJob(ref: JobRef): Promise<Job | null> {
+		const job = await this.getJobById(ref.id);
+		return isJob(job, ref) ? job : null;
+	}
+
+	async listJobs(query: ListQuery): Promise<JobPage> {
+		const tenantId = await this.#store.tenantId(this.tenant);
+		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
+		if (tenantId === undefined || taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
+		const states = statesOfQuery(query);
+		if (query.tag !== undefined) return this.#store.page({ of: "tag", tenantId, tag: query.tag, taskId, states, query });
+		const waits = states?.includes("ready") ?? false;
+		const fewWait = !waits || ((await this.#store.engine.tenantCounts(tenantId))?.waiting ?? 0) <= LIST_ROWS_MAX;
+		return this.#store.page({ of: "tenant", tenantId, fewWait, taskId, states, query });
+	}
+	historyOf(job: Job): Promise<JobEvent[]> {
+		return this.#store.history(job);
+	}
+
+	async #change(ref: JobRef, change: () => Promise<number[]>): Promise<Changed | null> {
+		if ((await this.getJob(ref)) === null) return null;
+		const changed = await change();
+		const job = await this.getJob(ref);
+		return job === null ? null : { job, changed: changed.includes(ref.id) };
+	}
+	cancelJob(ref: JobRef, nowMs: number): Promise<Changed | null> {
+		return this.#change(ref, () => this.#store.engine.cancel([ref.id], this.#store.defaults, nowMs));
+	}
+	retryJob(ref: JobRef, nowMs: number): Promise<Changed | null> {
+		return this.#change(ref, () => this.#store.engine.retry([ref.id], nowMs));
+	}
+
+	async counts(): Promise<QueueCounts> {
+		const tenantId = await this.#store.tenantId(this.tenant);
+		const row = tenantId === undefined ? undefined : await this.#store.engine.tenantCounts(tenantId);
+		return row === undefined ? { version: (await this.#store.operator.counts()).version, ...NO_COUNTS } : toCounts(row);
+	}
+}
+
+/** Without the endings that stand behind another for the same lease. Nearly always there are none. */
+function firstOfEach(endings: readonly Ending[]): readonly Ending[] {
+	if (new Set(endings.map(({ id }) => id)).size === endings.length) return endings;
+	return [...new Map(endings.toReversed().map(ending => [`${ending.id} ${ending.token}`, ending])).values()];
+}
+
+class EngineWorkerStore implements WorkerStore {
+	readonly #store: Store;
+	constructor(store: Store) {
+		this.#store = store;
+	}
+	get #engine(): Engine {
+		return this.#store.engine;
+	}
+
+	async claimDueJobs(request: ClaimRequest, nowMs: number): Promise<Claimed[]> {
+		if (request.limit <= 0) return [];
+		const rows = await this.#engine.claim(request, await this.#store.taskIds(request.tasks), nowMs);
+		return (await this.#store.toJobs(rows)).map(job => Object.assign(job, { token: request.token }));
+	}
+	async rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal> {
+		const taskIds = await this.#store.taskIds(request.tasks);
+		const rows = await this.#engine.rehearse(request, taskIds, sweepLimit, this.#store.defaults, nowMs);
+		const before = await this.#engine.jobs(rows.claimed.map(row => row.id));
+		const jobs = new Map((await this.#store.toJobs(before)).map(job => [job.id, job]));
+		const claimed = rows.claimed.map(row => ({
+			...jobs.get(row.id)!,
+			state: "running" as const,
+			seq: row.seq,
+			claims: row.claims,
+			losses: row.losses,
+			startedAt: nowMs,
+			leaseUntil: nowMs + request.leaseMs,
+			worker: request.worker,
+			token: request.token,
+		}));
+		return { claimed, lost: rows.lost.map(toMoved), late: rows.late.map(toMoved), pruned: rows.pruned, held: toHeld(rows.held) };
+	}
+
+	async extendLeases(
+		leases: readonly LeaseExtension[],
+		leaseMs: number,
+		nowMs: number,
+	): Promise<{ id: number; cancelRequested: boolean }[]> {
+		const rows = await this.#engine.extend(leases, nowMs + leaseMs);
+		return rows.map(row => ({ id: row.id, cancelRequested: row.cancel_requested_at !== null }));
+	}
+
+	async finishIfLeased(given: readonly Ending[], nowMs: number): Promise<Moved[]> {
+		const endings = firstOfEach(given);
+		const followUps: SubmitRow[] = [];
+		for (const ending of endings)
+			if (ending.outcome === "done")
+				for (const job of ending.followUps ?? [])
+					followUps.push({ laneId: await this.#store.laneId(job.tenant, job.task), job, parent: ending });
+		return (await this.#engine.finish(endings, followUps, this.#store.defaults, nowMs)).map(toMoved);
+	}
+
+	async expireLeases(limit: number, nowMs: number): Promise<Moved[]> {
+		return (await this.#engine.expire(limit, this.#store.defaults, nowMs)).map(toMoved);
+	}
+	async cancelLate(limit: number, nowMs: number): Promise<Moved[]> {
+		return (await this.#engine.cancelLate(limit, this.#store.defaults, nowMs)).map(toMoved);
+	}
+	prune(limit: number, nowMs: number): Promise<number> {
+		return this.#engine.prune(limit, nowMs);
+	}
+
+	async nextDue(tasks: readonly string[], nowMs: number): Promise<NextDue> {
+		return toNextDue(await this.#engine.nextDue(await this.#store.taskIds(tasks)), nowMs);
+	}
+	statements(): number {
+		return this.#engine.statements();
+	}
+	leaseHolders(): Promise<string[]> {
+		return this.#engine.leaseHolders();
+	}
+	forfeitLeases(worker: string, nowMs: number): Promise<number> {
+		return this.#engine.forfeit(worker, nowMs);
+	}
+}
+
+class EngineOperatorStore implements OperatorStore {
+	readonly #store: Store;
+	constructor(store: Store) {
+		this.#store = store;
+	}
+
+	async getJob(ref: JobRef): Promise<Job | null> {
+		const job = await this.#store.getJob(ref.id);
+		return isJob(job, ref) ? job : null;
+	}
+	async listJobs(query: ListQuery): Promise<JobPage> {
+		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
+		if (taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
+		return this.#store.page({ of: "queue", taskId, states: statesOfQuery(query), query });
+	}
+	historyOf(job: Job): Promise<JobEvent[]> {
+		return this.#store.history(job);
+	}
+	async counts(): Promise<QueueCounts> {
+		return toCounts(await this.#store.engine.counts());
+	}
+
+	async setLimits(tenant: string, { tasks = {}, ...limits }: Limits): Promise<void> {
+		const lanes: [number, number | null][] = [];
+		for (const [task, concurrency] of Object.entries(tasks)) lanes.push([await this.#store.laneId(tenant, task), concurrency]);
+		await this.#store.engine.setLimits(tenant, limits, lanes, this.#store.defaults);
+	}
+	setTask(task: string, settings: { concurrency?: number | null; paused?: boolean }): Promise<void> {
+		return this.#store.engine.setTask(task, settings);
+	}
+	verify(): Promise<string[]> {
+		return this.#store.engine.verify();
+	}
+	ping(): Promise<void> {
+		return this.#store.engine.ping();
+	}
+}
+
+/** A storage over an engine whose database has the right schema. `names` may be shared by storages over one database. */
+export const storeOver = (engine: Engine, defaults: StorageDefaults, names = new Names()): Storage => new Store(engine, defaults, names);
+
+/** The same, looked at first: the schema is this code's, tenants without limits of their own get `defaults`, and `tasks` have numbers. */
+export async function openStore(engine: Engine, defaults: StorageDefaults, tasks: readonly string[]): Promise<Storage> {
+	const store = new Store(engine, defaults, new Names());
+	await engine.ping();
+	await engine.setDefaults(defaults);
+	await store.taskIds(tasks);
+	return store;
+}
