@@ -1,0 +1,68 @@
+/** Bringing a PostgreSQL database to the schema of this code. */
+import { type Migration, missingOf } from "../migrate.ts";
+import { type PostgresHandle, quoted } from "./driver.ts";
+
+/** PostgreSQL 14: the oldest that its makers still mended when this was written. */
+const VERSION_MIN = 140_000;
+
+export interface Migrated {
+	/** The schema it had before. */
+	readonly schema: number;
+	readonly missing: readonly Migration[];
+}
+
+/**
+ * Applies what the database lacks, each migration in a transaction of its own; with `dryRun` only says what that is. Processes that start
+ * together wait for each other. Throws SchemaTooNew, and a plain sentence when the server is too old or the schema is somebody else's.
+ */
+export async function migratePostgres(
+	handle: PostgresHandle,
+	schema: string,
+	migrations: readonly Migration[],
+	{ dryRun }: { readonly dryRun: boolean },
+): Promise<Migrated> {
+	const [server] = await handle.unsafe(
+		"SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS number, current_setting('default_transaction_isolation') AS isolation",
+	);
+	if (server!.number < VERSION_MIN) throw new Error(`tickq needs PostgreSQL 14 or newer; this is ${server!.version}`);
+	if (server!.isolation !== "read committed")
+		throw new Error(`tickq needs the isolation level "read committed"; default_transaction_isolation is "${server!.isolation}" here`);
+
+	const before = await versionOf(handle, schema);
+	const missing = missingOf(before.schema, migrations, before.oldest);
+	if (!dryRun)
+		for (const migration of missing)
+			await handle.begin(async transaction => {
+				await transaction.unsafe("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [`tickq ${schema}`]);
+				// Another process may have been here while this one waited.
+				if ((await versionOf(transaction, schema)).schema >= migration.number) return;
+				const [there] = await transaction.unsafe("SELECT 1 AS yes FROM pg_namespace WHERE nspname = $1::text", [schema]);
+				if (there === undefined) await transaction.unsafe(`CREATE SCHEMA ${quoted(schema)}`);
+				await transaction.unsafe(`SET LOCAL search_path = ${quoted(schema)}`);
+				await transaction.unsafe("SET LOCAL client_min_messages = warning");
+				await transaction.unsafe(migration.sql);
+			});
+	return { schema: before.schema, missing };
+}
+
+async function versionOf(handle: PostgresHandle, schema: string): Promise<{ schema: number; oldest: number }> {
+	const [found] = await handle.unsafe(
+		`SELECT to_regclass($1::text) IS NOT NULL AS meta,
+  EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $2::text AND c.relname IN ('jobs', 'tenants', 'lanes')) AS jobs`,
+		[`${quoted(schema)}.meta`, schema],
+	);
+	if (!found!.meta) {
+		if (found!.jobs)
+			throw new Error(
+				`the schema ${schema} has tables of something else: name another one, as in postgres://user@host:5432/db?schema=tickq_jobs`,
+			);
+		return { schema: 0, oldest: 0 };
+	}
+	const rows = await handle.unsafe(`SELECT name, value FROM ${quoted(schema)}.meta WHERE name IN ('schema', 'oldest')`);
+	const numberOf = (name: string): number => Number(rows.find(row => row.name === name)?.value ?? Number.NaN);
+	if (!Number.isInteger(numberOf("schema")))
+		throw new Error(
+			`the schema ${schema} does not say which version it has: it was half made, or belongs to something else. Drop it, or name another`,
+		);
+	return { schema: numberOf("schema"), oldest: numberOf("oldest") };
+}

@@ -1,0 +1,340 @@
+/**
+ * The verbs on PostgreSQL: each is one call of a function of the schema (../migrations/postgres), which does what it can get the locks
+ * for. What it left alone, because another transaction was at those tenants, is sent again.
+ */
+import { LOSSES_MAX } from "../../job.ts";
+import type { Engine, JobList, RehearsedRows, SubmitRow } from "../engine.ts";
+import { JOB_COLUMNS, type Row, S } from "../rows.ts";
+import {
+	type ClaimRequest,
+	type Ending,
+	type LeaseExtension,
+	type Limits,
+	type StorageDefaults,
+	StorageUnavailable,
+	type SubmitAnswer,
+} from "../storage.ts";
+import { list, type PostgresDriver } from "./driver.ts";
+import * as read from "./read.ts";
+import { checks } from "./verify.ts";
+
+/** The schema this code speaks; the migrations write it into `meta`. A newer one still has the functions of this one. */
+export const SCHEMA = 1;
+
+/** Endings, leases or ids in one call at most: each tenant among them is a lock. */
+const CALL_ROWS_MAX = 200;
+
+const ids = (rows: readonly { readonly id: number }[]): number[] => rows.map(row => row.id);
+const tenantOf = (laneId: number): number => Math.floor(laneId / 65536);
+const unique = (numbers: readonly number[]): number[] => [...new Set(numbers)];
+function* chunks<T>(items: readonly T[]): Generator<readonly T[]> {
+	for (let i = 0; i < items.length; i += CALL_ROWS_MAX) yield items.slice(i, i + CALL_ROWS_MAX);
+}
+
+const toRow = ({ laneId, job, parent }: SubmitRow, i: number) => ({
+	i,
+	lane_id: laneId,
+	priority: job.priority,
+	run_at: job.runAt,
+	start_by: job.startBy,
+	max_retries: job.maxRetries,
+	timeout_ms: job.timeoutMs,
+	tail: job.tail,
+	task_in_payload: job.taskInPayload ? 1 : undefined,
+	queue_key: job.key,
+	trace_id: job.traceId,
+	trace_parent: job.traceParent,
+	tags: job.tags === undefined || job.tags.length === 0 ? undefined : JSON.stringify(job.tags),
+	payload: job.payload,
+	parent_id: parent?.id,
+	parent_token: parent?.token,
+	key: job.idempotency?.key,
+	fingerprint: job.idempotency?.fingerprint,
+	key_expires_at: job.idempotency?.expiresAt,
+});
+const toEnding = (ending: Ending, i: number) => ({
+	i,
+	id: ending.id,
+	token: ending.token,
+	outcome: ending.outcome,
+	delay_ms: "delayMs" in ending ? Math.max(0, Math.round(ending.delayMs)) : undefined,
+	result: "result" in ending ? ending.result : undefined,
+	error: "error" in ending ? ending.error : undefined,
+});
+
+export class PostgresEngine implements Engine {
+	readonly submitRowsMax = CALL_ROWS_MAX;
+	readonly #driver: PostgresDriver;
+	readonly #at: string;
+	constructor(driver: PostgresDriver) {
+		this.#driver = driver;
+		this.#at = driver.at;
+	}
+
+	async submit(gather: () => { rows: readonly SubmitRow[]; nowMs: number }): Promise<SubmitAnswer[]> {
+		await new Promise<void>(resolve => this.#driver.defer(resolve));
+		const { rows, nowMs } = gather();
+		const answers: SubmitAnswer[] = [];
+		const keyed = rows.some(({ job }) => job.idempotency !== undefined);
+		for (let left = rows.map((_, i) => i); left.length > 0; left = left.filter(i => answers[i] === undefined)) {
+			const sent = left.map(i => rows[i]!);
+			const got = await this.#driver.query(
+				`SELECT i, status, id FROM ${this.#at}submit_1($1::text::jsonb, $2::boolean, $3::text::bigint[], $4::bigint)`,
+				[JSON.stringify(sent.map(toRow)), keyed, list(unique(sent.map(({ laneId }) => tenantOf(laneId)))), nowMs],
+			);
+			for (const { i, status, id } of got) {
+				const answer = status === "created" ? { status, id, createdAt: nowMs } : status === "backlog_full" ? { status } : { status, id };
+				answers[left[i]!] = answer;
+			}
+		}
+		this.#driver.announce();
+		return answers;
+	}
+
+	async tenantNamed(name: string): Promise<Row | undefined> {
+		return (await this.#driver.query(`SELECT tenant_id, name FROM ${this.#at}tenants WHERE name = $1::text`, [name]))[0];
+	}
+	async tenantNumbered(id: number): Promise<Row | undefined> {
+		return (await this.#driver.query(`SELECT tenant_id, name FROM ${this.#at}tenants WHERE tenant_id = $1::bigint`, [id]))[0];
+	}
+	tasks(): Promise<Row[]> {
+		return this.#driver.query(`SELECT task_id, name FROM ${this.#at}tasks`);
+	}
+	async writeTasks(names: readonly string[]): Promise<void> {
+		await this.#driver.query(`SELECT ${this.#at}write_tasks_1(ARRAY(SELECT jsonb_array_elements_text($1::text::jsonb)))`, [
+			JSON.stringify(names),
+		]);
+	}
+	async makeLanes(gather: () => readonly (readonly [string, string])[], { concurrency, backlog }: StorageDefaults): Promise<Row[]> {
+		await new Promise<void>(resolve => this.#driver.defer(resolve));
+		const names = JSON.stringify(gather());
+		return this.#driver.query(
+			`SELECT tenant_id, name, task_id, task FROM ${this.#at}make_lanes_1(
+  ARRAY(SELECT e->>0 FROM jsonb_array_elements($1::text::jsonb) e), ARRAY(SELECT e->>1 FROM jsonb_array_elements($1::text::jsonb) e), $2::int, $3::bigint)`,
+			[names, concurrency, backlog],
+		);
+	}
+
+	jobs(ids: readonly number[]): Promise<Row[]> {
+		return this.#driver.query(`SELECT ${JOB_COLUMNS} FROM ${this.#at}jobs WHERE id = ANY($1::text::bigint[])`, [list(ids)]);
+	}
+	list(jobs: JobList): Promise<Row[]> {
+		const { sql, params } = read.listStatement(this.#at, jobs);
+		return this.#driver.query(sql, params);
+	}
+	async scanEnd(jobs: JobList, above: number): Promise<number | null> {
+		const statement = read.scanEndStatement(this.#at, jobs, above);
+		return statement === null ? null : ((await this.#driver.query(statement.sql, statement.params))[0]?.id ?? null);
+	}
+	events(jobId: number): Promise<Row[]> {
+		return this.#driver.query(`SELECT seq, at, kind, data FROM ${this.#at}job_events WHERE job_id = $1::bigint ORDER BY seq`, [jobId]);
+	}
+	async counts(): Promise<Row> {
+		return (await this.#driver.query(read.queueCounts(this.#at)))[0]!;
+	}
+	async tenantCounts(tenantId: number): Promise<Row | undefined> {
+		return (await this.#driver.query(read.tenantCounts(this.#at), [tenantId]))[0];
+	}
+
+	/** Sends ids until each was looked at. Answers those that changed. */
+	async #change(jobIds: readonly number[], call: (ids: string) => Promise<Row[]>): Promise<number[]> {
+		const changed: number[] = [];
+		for (const chunk of chunks(unique(jobIds)))
+			for (let left = new Set(chunk); left.size > 0; )
+				for (const row of await call(list([...left]))) {
+					left.delete(row.id);
+					if (row.changed) changed.push(row.id);
+				}
+		return changed;
+	}
+	cancel(jobIds: readonly number[], { keepDoneMs }: StorageDefaults, nowMs: number): Promise<number[]> {
+		return this.#change(jobIds, some =>
+			this.#driver.query(`SELECT id, changed FROM ${this.#at}cancel_1($1::text::bigint[], $2::bigint, $3::bigint)`, [
+				some,
+				keepDoneMs,
+				nowMs,
+			]),
+		);
+	}
+	async retry(jobIds: readonly number[], nowMs: number): Promise<number[]> {
+		const changed = await this.#change(jobIds, some =>
+			this.#driver.query(`SELECT id, changed FROM ${this.#at}retry_1($1::text::bigint[], $2::bigint)`, [some, nowMs]),
+		);
+		if (changed.length > 0) this.#driver.announce();
+		return changed;
+	}
+
+	#claimText(columns: string): string {
+		return `SELECT ${columns} FROM ${this.#at}claim_1($1::text::int[], $2::int, $3::bigint, $4::bigint, $5::bigint, $6::text, $7::boolean) ORDER BY id`;
+	}
+	async claim(request: ClaimRequest, taskIds: readonly number[], nowMs: number): Promise<Row[]> {
+		const { limit, leaseMs, token, worker } = request;
+		const call = (wait: boolean) =>
+			this.#driver.query(this.#claimText(JOB_COLUMNS), [list(taskIds), limit, nowMs, nowMs + leaseMs, token, worker, wait]);
+		const rows = await call(false);
+		return rows.length > 0 ? rows : call(true);
+	}
+	rehearse(
+		request: ClaimRequest,
+		taskIds: readonly number[],
+		sweepLimit: number,
+		defaults: StorageDefaults,
+		nowMs: number,
+	): Promise<RehearsedRows> {
+		const { limit, leaseMs, token, worker } = request;
+		return this.#driver.rehearse(async query => {
+			// A rehearsal keeps the locks of all that it does, so there is one at a time.
+			await query(`SELECT pg_advisory_xact_lock(${this.#at}lock_key_1('${this.#at}meta', 1))`);
+			const lost = await query(this.#expireText, [sweepLimit, LOSSES_MAX, defaults.keepDoneMs, defaults.keepDeadMs, nowMs]);
+			const late = await query(this.#lateText, [sweepLimit, defaults.keepDoneMs, nowMs]);
+			const [pruned] = await query(this.#pruneText, [sweepLimit, nowMs]);
+			const claimed = await query(this.#claimText("id, seq, claims, losses"), [
+				list(taskIds),
+				limit,
+				nowMs,
+				nowMs + leaseMs,
+				token,
+				worker,
+				false,
+			]);
+			return { lost, late, pruned: pruned!.jobs, claimed, held: await query(read.held(this.#at)) };
+		});
+	}
+
+	async extend(leases: readonly LeaseExtension[], leaseUntil: number): Promise<Row[]> {
+		const held: Row[] = [];
+		for (const chunk of chunks(leases)) {
+			for (let left = [...chunk]; left.length > 0; ) {
+				const got = await this.#driver.query(
+					`SELECT i, id, held, cancel_requested_at FROM ${this.#at}extend_1($1::text::jsonb, $2::text::bigint[], $3::bigint)`,
+					[JSON.stringify(left.map(({ id, token, progress }, i) => ({ i, id, token, progress }))), list(unique(ids(left))), leaseUntil],
+				);
+				const seen = new Set(got.map(row => row.i));
+				held.push(...got.filter(row => row.held));
+				left = left.filter((_, i) => !seen.has(i));
+			}
+		}
+		return held;
+	}
+
+	async finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
+		const moved: Row[] = [];
+		for (const chunk of chunks(endings)) {
+			let waitFor: number | null = null;
+			for (let left = [...chunk]; left.length > 0; ) {
+				const sent = new Set(left);
+				const follow = followUps.filter(({ parent }) => left.some(({ id, token }) => id === parent!.id && token === parent!.token));
+				const got = await this.#driver.query(
+					`SELECT i, id, tail, state, reason FROM ${this.#at}finish_1($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint, $6::bigint, $7::bigint)`,
+					[
+						JSON.stringify(left.map(toEnding)),
+						list(ids(left)),
+						follow.length === 0 ? null : JSON.stringify(follow.map(toRow)),
+						defaults.keepDoneMs,
+						defaults.keepDeadMs,
+						nowMs,
+						waitFor,
+					],
+				);
+				waitFor = null;
+				for (const row of got) {
+					if (row.i < 0) waitFor = row.id;
+					else {
+						sent.delete(left[row.i]!);
+						if (row.state !== null) moved.push(row);
+					}
+				}
+				left = [...sent];
+			}
+		}
+		if (followUps.length > 0) this.#driver.announce();
+		return moved;
+	}
+
+	get #expireText(): string {
+		return `SELECT id, tail, state, reason FROM ${this.#at}expire_1($1::int, $2::int, $3::bigint, $4::bigint, $5::bigint)`;
+	}
+	get #lateText(): string {
+		return `SELECT id, tail, state, reason FROM ${this.#at}cancel_late_1($1::int, $2::bigint, $3::bigint)`;
+	}
+	get #pruneText(): string {
+		return `SELECT ${this.#at}prune_1($1::int, $2::bigint) AS jobs`;
+	}
+	expire(limit: number, { keepDoneMs, keepDeadMs }: StorageDefaults, nowMs: number): Promise<Row[]> {
+		return this.#driver.query(this.#expireText, [limit, LOSSES_MAX, keepDoneMs, keepDeadMs, nowMs]);
+	}
+	cancelLate(limit: number, { keepDoneMs }: StorageDefaults, nowMs: number): Promise<Row[]> {
+		return this.#driver.query(this.#lateText, [limit, keepDoneMs, nowMs]);
+	}
+	async prune(limit: number, nowMs: number): Promise<number> {
+		return (await this.#driver.query(this.#pruneText, [limit, nowMs]))[0]!.jobs;
+	}
+
+	async nextDue(taskIds: readonly number[]): Promise<Row> {
+		return (await this.#driver.query(read.nextDue(this.#at), [list(taskIds)]))[0]!;
+	}
+	async leaseHolders(): Promise<string[]> {
+		return (await this.#driver.query(`SELECT DISTINCT worker FROM ${this.#at}jobs WHERE state = ${S.running}`)).map(row => row.worker);
+	}
+	/** Calls a function that does a bounded part of something until nothing is left. Answers the sum. */
+	async #until0(sql: string, params: (string | number)[]): Promise<number> {
+		for (let sum = 0; ; ) {
+			const changed: number = (await this.#driver.query(`SELECT ${this.#at}${sql} AS changed`, params))[0]!.changed;
+			if (changed === 0) return sum;
+			sum += changed;
+		}
+	}
+	forfeit(worker: string, nowMs: number): Promise<number> {
+		return this.#until0("forfeit_1($1::text, $2::bigint)", [worker, nowMs]);
+	}
+
+	async setLimits(
+		tenant: string,
+		{ concurrency, backlog, weight, paused }: Omit<Limits, "tasks">,
+		lanes: readonly (readonly [number, number | null])[],
+		defaults: StorageDefaults,
+	): Promise<void> {
+		await this.#driver.query(`SELECT ${this.#at}write_tenants_1(ARRAY[$1::text], $2::int, $3::bigint)`, [
+			tenant,
+			defaults.concurrency,
+			defaults.backlog,
+		]);
+		await this.#driver.query(`SELECT ${this.#at}set_limits_1($1::text, $2::int, $3::bigint, $4::bigint, $5::int, $6::text::jsonb)`, [
+			tenant,
+			concurrency ?? null,
+			backlog ?? null,
+			weight === undefined ? null : Math.max(1, Math.round(1_000_000 / weight)),
+			paused === undefined ? null : Number(paused),
+			JSON.stringify(lanes.map(([lane_id, most]) => ({ lane_id, concurrency: most }))),
+		]);
+		this.#driver.announce();
+	}
+	async setTask(task: string, { concurrency, paused }: { concurrency?: number | null; paused?: boolean }): Promise<void> {
+		await this.writeTasks([task]);
+		await this.#driver.query(`SELECT ${this.#at}set_task_1($1::text, $2::boolean, $3::int, $4::int)`, [
+			task,
+			concurrency !== undefined,
+			concurrency ?? null,
+			paused === undefined ? null : Number(paused),
+		]);
+		this.#driver.announce();
+	}
+	async setDefaults({ concurrency, backlog }: StorageDefaults): Promise<void> {
+		await this.#until0("set_defaults_1($1::int, $2::bigint)", [concurrency, backlog]);
+	}
+
+	async verify(): Promise<string[]> {
+		return (await Promise.all(checks(this.#at).map(sql => this.#driver.query(sql)))).flat().map(row => row.what);
+	}
+	async ping(): Promise<void> {
+		const [row] = await this.#driver.query(`SELECT value FROM ${this.#at}meta WHERE name = 'schema'`);
+		if (!(Number(row?.value) >= SCHEMA))
+			throw new StorageUnavailable(`the store has schema ${row?.value ?? "none"}, this code needs ${SCHEMA}: run the migrations`);
+	}
+	statements(): number {
+		return this.#driver.count();
+	}
+	close(): Promise<void> {
+		return this.#driver.close();
+	}
+}
