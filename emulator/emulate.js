@@ -2,7 +2,7 @@
 import "./guard.js";
 import * as module from "node:module";
 
-const { emulate } = await import("./main.ts");
-await emulate(process.argv.slice(2));
+const { EMULATE, main } = await import("./main.ts");
+await main(EMULATE, process.argv.slice(2));
 // Kept now rather than at the end, which a crash may not reach.
 module.flushCompileCache();

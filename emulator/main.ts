@@ -1,24 +1,67 @@
-/** `npm run emulate`: one process with everything: the API, the worker loop, the dashboard, on one SQLite file. */
+/**
+ * The one program, in two roles. `npm run emulate`: one process with everything on this machine, for whoever looks at it. `npm start`:
+ * the same as a server among others, for whoever runs it: JSON logs, tasks as they were at the start, a database that may come later.
+ */
 import { statSync } from "node:fs";
 import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { functions } from "../functions/all.ts";
 import type { Deps } from "../lib/context.ts";
 import { createLog, LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import { VERSION } from "../lib/version.ts";
 import { loadTasks, unregistered, watchTasks } from "./loadTasks.ts";
-import { startLoop } from "./loop.ts";
+import { type Loop, startLoop } from "./loop.ts";
 import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
-import { openStorage } from "./openStorage.ts";
-import { bytesText, durationText, jsonOutput, textOutput } from "./output.ts";
-import { forfeitDeadLeases } from "./recover.ts";
+import { openDatabase } from "./openDatabase.ts";
+import type { Opened } from "./openPostgres.ts";
+import { bytesText, durationText, jsonOutput, type Output, textOutput } from "./output.ts";
+import { forfeitDeadLeases, type Recovered } from "./recover.ts";
 import { type Serving, serve } from "./serve.ts";
-import { helpText, type Mistake, mistakesText, readSettings } from "./settings.ts";
+import {
+	asksForHelp,
+	type Command,
+	databaseName,
+	helpText,
+	isPostgres,
+	type Mistake,
+	mistakesText,
+	ROLE_SWITCHES,
+	readSettings,
+	type Settings,
+	unknownTasks,
+} from "./settings.ts";
 
-/** The loop sleeps until something is due; this only covers what it cannot hear of, such as another process's submit. */
+/** In what the roles differ. */
+export interface Program extends Command {
+	/** How it is started with a setting: `npm start --`. */
+	readonly typed: string;
+	/** Whether tasks are loaded anew when their files change. */
+	readonly watches: boolean;
+	/** How long it waits for a database that does not answer yet. */
+	readonly waitMs: number;
+}
+
+export const EMULATE: Program = {
+	typed: "npm run emulate --",
+	usage:
+		"Usage: npm run emulate -- [options]\n\nRuns the queue on this machine: API, workers, dashboard, on one SQLite file or a PostgreSQL database.",
+	switches: ROLE_SWITCHES,
+	watches: true,
+	waitMs: 0,
+};
+export const START: Program = {
+	typed: "npm start --",
+	usage: "Usage: npm start -- [options]\n\nRuns the queue as a server: one of any number on one database, all alike or each with its part.",
+	switches: ROLE_SWITCHES,
+	defaults: { "log-format": "json" },
+	watches: false,
+	waitMs: 60_000,
+};
+
+/** The loop sleeps until something is due; this only covers what it cannot hear of. */
 const BACKSTOP = "*/5 * * * * *";
-
-const USAGE = "Usage: npm run emulate -- [options]\n\nRuns the queue on this machine: API, workers, dashboard, on one SQLite file.";
+const STOP_LOOK_MS = 20;
 
 function fail(mistakes: readonly Mistake[]): never {
 	process.stderr.write(mistakesText(mistakes));
@@ -39,133 +82,184 @@ function isTaken(port: number): Promise<boolean> {
 }
 
 /** What to type when the port is taken: the next free one above it, or any. */
-async function otherPort(taken: number): Promise<string> {
+async function otherPort(taken: number, { typed }: Program): Promise<string> {
 	for (let port = taken + 1; port < Math.min(taken + 100, 65_536); port++)
-		if (!(await isTaken(port))) return `npm run emulate -- --port ${port}   (${port} is free)`;
-	return "npm run emulate -- --port 0   (any that is free)";
+		if (!(await isTaken(port))) return `${typed} --port ${port}   (${port} is free)`;
+	return `${typed} --port 0   (any that is free)`;
 }
 
-export async function emulate(args: readonly string[]): Promise<void> {
-	const startedAt = performance.now();
-	if (args.includes("--help") || args.includes("-h")) {
-		process.stdout.write(helpText(USAGE));
-		return;
-	}
-	const { settings, mistakes } = readSettings(args, process.env);
-	if (!mistakes.some(({ what }) => /port/i.test(what)) && (await isTaken(settings.port))) {
-		mistakes.push({ what: `--port ${settings.port} is taken by another process`, instead: await otherPort(settings.port) });
-	}
+/** Settings and tasks; where something is wrong with them, all of it is told and the process ends. */
+async function prepare(program: Program, args: readonly string[]): Promise<{ settings: Settings; tasks: TaskRegistry }> {
+	const { settings, mistakes } = readSettings(args, process.env, program);
+	if (settings.http && !mistakes.some(({ what }) => /port/i.test(what)) && (await isTaken(settings.port)))
+		mistakes.push({ what: `--port ${settings.port} is taken by another process`, instead: await otherPort(settings.port, program) });
 	let tasks: TaskRegistry = {};
 	try {
 		tasks = await loadTasks();
+		mistakes.push(...unknownTasks(settings, Object.keys(tasks)));
 	} catch (error) {
 		mistakes.push({ what: `the tasks cannot be loaded: ${messageOf(error)}`, instead: "mend the file; nothing was started" });
 	}
 	if (mistakes.length > 0) fail(mistakes);
+	return { settings, tasks };
+}
 
-	const { config } = settings;
-	const { storage, migrated } = await openStorage(settings.database, storageDefaults(settings), Object.keys(tasks)).catch(
-		(error: unknown) => fail([storageMistake(error, settings.database)]),
-	);
+/** What is said once it runs: lines for people, facts for whoever reads JSON. */
+function greeting(
+	{ watches }: Program,
+	settings: Settings,
+	tasks: TaskRegistry,
+	{ migrated, givenBack, givenUp, port, readyMs }: Pick<Opened, "migrated"> & Recovered & { port: number | null; readyMs: number },
+): Parameters<Output["banner"]> {
+	const { config, database } = settings;
+	const names = Object.keys(tasks);
+	const works = settings.work ? (settings.tasks ?? names) : [];
+	const url = port === null ? null : `http://localhost:${port}`;
+	const bytes = database === ":memory:" || isPostgres(database) ? 0 : statSync(database).size;
+	const store = isPostgres(database)
+		? `PostgreSQL ${databaseName(database)}`
+		: `SQLite ${database}, ${bytesText(bytes)}, WAL, synchronous=FULL`;
+	const workers = `${config.workers} · lease ${config.leaseMs / 1000} s · ${config.tenantConcurrency} running per tenant`;
+	const only = settings.tasks === undefined ? "" : ` · only ${works.join("  ")}`;
+	const api = [
+		"access     open, to this machine only",
+		"",
+		`Dashboard  ${url}`,
+		`API        ${url}/openapi.json`,
+		`Try it     curl -X POST ${url}/api/jobs -H 'X-Tenant-ID: acme' \\`,
+		`             -H 'Content-Type: application/json' -d '{"task":"echo","payload":{"hello":"world"}}'`,
+	];
+	const deadLetters = url === null ? "they are dead letters" : `${url}/#/jobs?status=dead_letter`;
+	const lines = [
+		"",
+		`tickq ${VERSION} · Node ${process.versions.node} · ${store}`,
+		`tasks      ${names.join("  ")}   (functions/tasks${watches ? ", watched for changes" : ""})`,
+		`workers    ${settings.work ? workers + only : "none here: jobs are run by other processes, or by POST /api/tick"}`,
+		...(url === null ? ["access     none here: no API, no dashboard"] : api),
+		"",
+		...(givenBack > 0
+			? [`recovered  ${givenBack} running ${givenBack === 1 ? "job" : "jobs"} of the last run: given back, no attempt burned`]
+			: []),
+		...(givenUp > 0
+			? [`given up   ${givenUp} ${givenUp === 1 ? "job" : "jobs"} whose process died three times in a row: ${deadLetters}`]
+			: []),
+		`ready in ${durationText(readyMs)} · stop with Ctrl-C`,
+		"",
+	];
+	const facts = {
+		version: VERSION,
+		url,
+		database: databaseName(database),
+		tasks: names,
+		works,
+		workers: settings.work ? config.workers : 0,
+		recovered: givenBack,
+		given_up: givenUp,
+		migrated: migrated.map(({ name }) => name),
+	};
+	return [lines, facts];
+}
 
+/** The first signal ends the process once what runs has ended; the second gives that back; the third is meant. */
+function onSignals({ log, slots, running, config }: Deps, end: () => Promise<void>): void {
+	let signals = 0;
+	const stop = async (signal: string): Promise<void> => {
+		signals++;
+		const jobs = `${slots.busy} running ${slots.busy === 1 ? "job" : "jobs"}`;
+		// Nothing is lost: the next start takes the jobs back.
+		if (signals > 2) process.exit(130);
+		if (signals === 2) {
+			log.info(`${signal} again: ${jobs} given back, no attempt burned`);
+			for (const job of running.values()) job.release();
+			return;
+		}
+		log.info(
+			slots.busy === 0
+				? `${signal}: stopping`
+				: `${signal}: takes no more requests and stops when ${jobs} ${slots.busy === 1 ? "has" : "have"} ended, in ${config.graceMs / 1000} s at most; again to give them back and stop at once`,
+		);
+		await end();
+		process.exit(signals > 1 ? 130 : 0);
+	};
+	for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(signal));
+}
+
+/** Runs the program until it is told to stop. */
+export async function main(program: Program, args: readonly string[]): Promise<void> {
+	const startedAt = performance.now();
+	if (asksForHelp(args)) {
+		process.stdout.write(helpText(program));
+		return;
+	}
+	const { settings, tasks } = await prepare(program, args);
+	const name = databaseName(settings.database);
 	const asText = settings.logFormat === "text" || (settings.logFormat === "auto" && process.stdout.isTTY);
 	const output = (asText ? textOutput : jsonOutput)(text => process.stdout.write(text));
 	const says = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(settings.logLevel);
 	const log = createLog(record => output.log(record), nodeClock.now, settings.logLevel);
+
+	const opened = await openDatabase(settings.database, storageDefaults(settings), Object.keys(tasks), {
+		migrate: settings.migrate,
+		waitMs: program.waitMs,
+		say: line => log.warn(line.replaceAll(settings.database, name)),
+	}).catch((error: unknown) => fail([storageMistake(error, settings.database)]));
+	const { storage } = opened;
+	const stopping = new AbortController();
 	let deps: Deps = {
 		...nodeDeps(settings, storage, tasks, log),
+		stopping: stopping.signal,
 		onOutcome: outcome => {
 			if (says("info")) output.outcome(outcome);
 		},
 	};
 	const { wake } = deps;
-	const { givenBack, givenUp } = await forfeitDeadLeases(storage.worker, deps.worker, deps.clock.now());
+	const recovered = settings.work ? await forfeitDeadLeases(storage.worker, deps.worker, deps.clock.now()) : { givenBack: 0, givenUp: 0 };
 
-	let serving: Serving;
+	let serving: Serving | undefined;
 	try {
-		serving = await serve(functions, () => deps, settings.port);
+		if (settings.http) serving = await serve(functions, () => deps, settings.port);
 	} catch (error) {
 		await storage.close();
-		fail([{ what: `port ${settings.port} cannot be had: ${messageOf(error)}`, instead: "npm run emulate -- --port 8001" }]);
+		fail([{ what: `port ${settings.port} cannot be had: ${messageOf(error)}`, instead: `${program.typed} --port 8001` }]);
 	}
 
-	const url = `http://localhost:${serving.port}`;
-	const bytes = settings.database === ":memory:" ? 0 : statSync(settings.database).size;
-	const names = Object.keys(tasks);
-	output.banner(
-		[
-			"",
-			`tickq ${VERSION} · Node ${process.versions.node} · SQLite ${settings.database}, ${bytesText(bytes)}, WAL, synchronous=FULL`,
-			`tasks      ${names.join("  ")}   (functions/tasks, watched for changes)`,
-			`workers    ${config.workers} · lease ${config.leaseMs / 1000} s · ${config.tenantConcurrency} running per tenant`,
-			"access     open, to this machine only",
-			"",
-			`Dashboard  ${url}`,
-			`API        ${url}/openapi.json`,
-			`Try it     curl -X POST ${url}/api/jobs -H 'X-Tenant-ID: acme' \\`,
-			`             -H 'Content-Type: application/json' -d '{"task":"echo","payload":{"hello":"world"}}'`,
-			"",
-			...(givenBack > 0
-				? [`recovered  ${givenBack} running ${givenBack === 1 ? "job" : "jobs"} of the last run: given back, no attempt burned`]
-				: []),
-			...(givenUp > 0
-				? [
-						`given up   ${givenUp} ${givenUp === 1 ? "job" : "jobs"} whose process died three times in a row: ${url}/#/jobs?status=dead_letter`,
-					]
-				: []),
-			`ready in ${durationText(performance.now() - startedAt)} · stop with Ctrl-C`,
-			"",
-		],
-		{
-			version: VERSION,
-			url,
-			database: settings.database,
-			tasks: names,
-			workers: config.workers,
-			recovered: givenBack,
-			given_up: givenUp,
-			migrated: migrated.map(({ name }) => name),
-		},
-	);
-	for (const name of unregistered(tasks)) log.warn(`functions/tasks/${name}.ts is not in functions/tasks/index.ts: add "${name}" there`);
-
-	const loop = startLoop(() => ({ ...deps, store: deps.storage.worker }), {
-		backstop: BACKSTOP,
-		onAsleep: ({ at, reason }) => {
-			if (says("info")) output.asleep(at, reason);
-		},
+	let loop: Loop | undefined;
+	let stopWatching = () => {};
+	let stopHearing = () => {};
+	onSignals(deps, async () => {
+		stopWatching();
+		stopHearing();
+		const closed = serving?.close();
+		stopping.abort();
+		await loop?.stop();
+		// What a tick by request runs has the same grace.
+		while (deps.slots.busy > 0) await sleep(STOP_LOOK_MS);
+		await Promise.race([closed, sleep(1000, undefined, { ref: false })]);
+		await storage.close();
 	});
-	const stopWatching = watchTasks(result => {
+
+	const facts = { migrated: opened.migrated, ...recovered, port: serving?.port ?? null, readyMs: performance.now() - startedAt };
+	output.banner(...greeting(program, settings, tasks, facts));
+
+	const sayForgotten = (tasks: TaskRegistry): void => {
+		for (const name of unregistered(tasks)) log.warn(`functions/tasks/${name}.ts is not in functions/tasks/index.ts: add "${name}" there`);
+	};
+	sayForgotten(tasks);
+	const onTasks = (result: TaskRegistry | Error) => {
 		if (result instanceof Error) return log.error("the tasks cannot be loaded; the ones before stay", { error: messageOf(result) });
 		deps = { ...deps, tasks: result };
 		log.info("tasks loaded anew", { tasks: Object.keys(result).join(" ") });
-		for (const name of unregistered(result)) log.warn(`functions/tasks/${name}.ts is not in functions/tasks/index.ts: add "${name}" there`);
+		sayForgotten(result);
 		wake.ring();
-	});
-
-	let signals = 0;
-	const stop = async (signal: string): Promise<void> => {
-		signals++;
-		const busy = deps.slots.busy;
-		const jobs = `${busy} running ${busy === 1 ? "job" : "jobs"}`;
-		// The third time is meant: nothing is lost, the next start takes the jobs back.
-		if (signals > 2) process.exit(130);
-		if (signals === 2) {
-			log.info(`${signal} again: ${jobs} given back, no attempt burned`);
-			for (const job of deps.running.values()) job.release();
-			return;
-		}
-		log.info(
-			busy === 0
-				? `${signal}: stopping`
-				: `${signal}: takes no more requests and stops when ${jobs} ${busy === 1 ? "has" : "have"} ended, in ${config.graceMs / 1000} s at most; again to give them back and stop at once`,
-		);
-		stopWatching();
-		const closed = serving.close();
-		await loop.stop();
-		await Promise.race([closed, new Promise(resolve => setTimeout(resolve, 1000).unref())]);
-		await storage.close();
-		process.exit(signals > 1 ? 130 : 0);
 	};
-	for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(signal));
+	if (program.watches) stopWatching = watchTasks(onTasks);
+	if (settings.work) {
+		loop = startLoop(() => ({ ...deps, store: deps.storage.worker }), {
+			backstop: BACKSTOP,
+			onAsleep: ({ at, reason }) => {
+				if (says("info")) output.asleep(at, reason);
+			},
+		});
+		stopHearing = opened.hear(() => wake.ring());
+	}
 }

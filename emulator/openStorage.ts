@@ -19,7 +19,7 @@ export interface OpenedStorage {
 	readonly storage: Storage;
 	/** Migrations that were applied on the way. */
 	readonly migrated: readonly Migration[];
-	/** The connection itself, for tests that look underneath. */
+	/** The connection itself: to hear of others' commits, and for tests that look underneath. */
 	readonly database: Database.Database;
 }
 
@@ -51,13 +51,15 @@ export async function openStorage(
 	tasks: readonly string[],
 	{ migrate = true }: { readonly migrate?: boolean } = {},
 ): Promise<OpenedStorage> {
-	if (!migrate) {
+	// A database in memory has nobody else who could bring it there.
+	const mayMigrate = migrate || file === ":memory:";
+	if (!mayMigrate) {
 		const { missing } = migrateFile(file, { dryRun: true });
 		if (missing.length > 0) throw new SchemaTooOld(missing);
 	}
 	const database = new Database(file, { timeout: 5000 });
 	try {
-		const migrated = migrate ? migrateBetterSqlite3(database, readMigrations()) : [];
+		const migrated = mayMigrate ? migrateBetterSqlite3(database, readMigrations()) : [];
 		const driver = await openBetterSqlite3(database, { defer: setImmediate, sleep: ms => sleep(ms), random: Math.random });
 		return { storage: await openStore(new SqliteEngine(driver), defaults, tasks), migrated, database };
 	} catch (error) {

@@ -4,7 +4,15 @@ import { LOG_LEVELS, type LogLevel } from "../lib/log.ts";
 
 export interface Settings {
 	readonly port: number;
+	/** A file, or the address of a PostgreSQL database. It may hold a password: what is shown is `databaseName` of it. */
 	readonly database: string;
+	/** Whether missing migrations are applied at the start. */
+	readonly migrate: boolean;
+	/** Whether jobs are run, and whether there is an API: not both are missing. */
+	readonly work: boolean;
+	readonly http: boolean;
+	/** The tasks that are run; absent: all. */
+	readonly tasks?: readonly string[];
 	readonly logLevel: LogLevel;
 	readonly logFormat: "auto" | "text" | "json";
 	readonly config: Config;
@@ -16,6 +24,36 @@ export interface Mistake {
 	readonly instead: string;
 }
 
+/** What a command takes, and how it says so. */
+export interface Command {
+	/** The first lines of --help. */
+	readonly usage: string;
+	/** What it takes without a value, such as --json. */
+	readonly switches?: readonly Switch[];
+	/** The only settings it takes; all if absent. */
+	readonly only?: readonly string[];
+	/** Its defaults, where they are others. */
+	readonly defaults?: Readonly<Record<string, string>>;
+}
+export interface Switch {
+	readonly flag: string;
+	/** How the environment says the same. */
+	readonly env?: string;
+	readonly about: string;
+}
+
+/** The switches of whatever opens a database to work on it. */
+export const MIGRATE_SWITCHES: readonly Switch[] = [
+	{ flag: "migrate", env: "TICKQ_MIGRATE=1", about: "apply missing migrations at the start: the default" },
+	{ flag: "no-migrate", env: "TICKQ_MIGRATE=0", about: "refuse a database that lacks one: npm run migrate applies them" },
+];
+/** The switches of the programs that run until they are stopped. */
+export const ROLE_SWITCHES: readonly Switch[] = [
+	{ flag: "no-work", about: "run no jobs: only the API and the dashboard" },
+	{ flag: "no-http", about: "listen nowhere: only run jobs" },
+	...MIGRATE_SWITCHES,
+];
+
 interface Option {
 	readonly flag: string;
 	readonly env: readonly string[];
@@ -25,7 +63,13 @@ interface Option {
 
 const OPTIONS: readonly Option[] = [
 	{ flag: "port", env: ["TICKQ_PORT", "PORT"], value: "8000", about: "where it listens, on this machine only" },
-	{ flag: "database", env: ["TICKQ_DATABASE", "DATABASE_URL"], value: "tickq.db", about: "the SQLite file; made if it is not there" },
+	{
+		flag: "database",
+		env: ["TICKQ_DATABASE", "DATABASE_URL"],
+		value: "tickq.db",
+		about: "a SQLite file, made if it is not there, or postgres://user@host:5432/db",
+	},
+	{ flag: "tasks", env: ["TICKQ_TASKS"], value: "all", about: "run only these, such as echo,sleep; the API takes all" },
 	{ flag: "log-level", env: ["TICKQ_LOG_LEVEL"], value: "info", about: `${LOG_LEVELS.join(", ")}` },
 	{ flag: "log-format", env: ["TICKQ_LOG_FORMAT"], value: "auto", about: "text or json; auto: text on a terminal, else JSON lines" },
 ];
@@ -62,41 +106,54 @@ const ALL: readonly Option[] = [
 	})),
 ];
 
-/** `flags` are switches of the command without a value, such as --json. Every mistake is found, not just the first. */
+const optionsOf = ({ only, defaults = {} }: Command): Option[] =>
+	ALL.filter(({ flag }) => only?.includes(flag) ?? true).map(option => ({ ...option, value: defaults[option.flag] ?? option.value }));
+
+export const isPostgres = (database: string): boolean => /^postgres(?:ql)?:\/\//i.test(database);
+/** An address without the password in it, whatever it is the address of and however it is mistyped. */
+const withoutPassword = (text: string): string => text.replace(/(:\/\/[^:]*):[\s\S]*@/, "$1@");
+/** A database as it may be shown: without password, and without parameters, which may hold one. */
+export const databaseName = (database: string): string =>
+	isPostgres(database) ? withoutPassword(database).replace(/[?#][\s\S]*$/, "") : database;
+
+/** `on` are the switches that were given. Every mistake is found, not just the first. */
 export function readSettings(
 	args: readonly string[],
 	env: Readonly<Record<string, string | undefined>>,
-	flags: readonly string[] = [],
+	command: Command = { usage: "" },
 ): { settings: Settings; on: ReadonlySet<string>; mistakes: Mistake[] } {
 	const mistakes: Mistake[] = [];
+	const options = optionsOf(command);
+	const switches = (command.switches ?? []).map(({ flag }) => flag);
+	const initial = (flag: string): string => [...options, ...ALL].find(option => option.flag === flag)!.value;
 	const given = new Map<string, { text: string; name: string }>();
 	const on = new Set<string>();
-	for (const option of ALL) {
+	for (const option of options) {
 		const name = option.env.find(key => env[key] !== undefined && env[key] !== "");
 		if (name !== undefined) given.set(option.flag, { text: env[name]!, name });
 	}
 	for (let i = 0; i < args.length; i++) {
 		const [, flag, , inline] = /^--([a-z-]+)(=(.*))?$/s.exec(args[i]!) ?? [];
-		if (flag !== undefined && flags.includes(flag) && inline === undefined) on.add(flag);
-		else if (flag !== undefined && ALL.some(option => option.flag === flag)) {
+		if (flag !== undefined && switches.includes(flag) && inline === undefined) on.add(flag);
+		else if (flag !== undefined && options.some(option => option.flag === flag)) {
 			const text = inline ?? args[++i];
 			if (text === undefined || text.startsWith("--"))
-				mistakes.push({ what: `--${flag} has no value`, instead: `--${flag} ${ALL.find(option => option.flag === flag)!.value}` });
+				mistakes.push({ what: `--${flag} has no value`, instead: `--${flag} ${initial(flag)}` });
 			else given.set(flag, { text, name: `--${flag}` });
 		} else {
-			mistakes.push({ what: `${args[i]} is not known`, instead: "--help lists what is" });
+			mistakes.push({ what: `${withoutPassword(args[i]!)} is not known`, instead: "--help lists what is" });
 			// Its value, if it looks like one, is no second mistake.
 			if (flag !== undefined && inline === undefined && args[i + 1]?.startsWith("-") === false) i++;
 		}
 	}
-	const text = (flag: string): string => given.get(flag)?.text ?? ALL.find(option => option.flag === flag)!.value;
-	const named = (flag: string): string => `${given.get(flag)?.name ?? `--${flag}`}=${text(flag)}`;
+	const text = (flag: string): string => given.get(flag)?.text ?? initial(flag);
+	const named = (flag: string): string => `${given.get(flag)?.name ?? `--${flag}`}=${withoutPassword(text(flag))}`;
 	const integer = (flag: string, least: number, most: number): number => {
 		const number = Number(text(flag));
-		const initial = ALL.find(option => option.flag === flag)!.value;
-		if (!/^\d+$/.test(text(flag))) mistakes.push({ what: `${named(flag)} is not a whole number`, instead: `${initial} is the default` });
-		else if (number < least) mistakes.push({ what: `${named(flag)} is below the least, ${least}`, instead: `${initial} is the default` });
-		else if (number > most) mistakes.push({ what: `${named(flag)} is above the most, ${most}`, instead: `${initial} is the default` });
+		const instead = `${initial(flag)} is the default`;
+		if (!/^\d+$/.test(text(flag))) mistakes.push({ what: `${named(flag)} is not a whole number`, instead });
+		else if (number < least) mistakes.push({ what: `${named(flag)} is below the least, ${least}`, instead });
+		else if (number > most) mistakes.push({ what: `${named(flag)} is above the most, ${most}`, instead });
 		return number;
 	};
 	const oneOf = <T extends string>(flag: string, values: readonly T[]): T => {
@@ -107,11 +164,37 @@ export function readSettings(
 	const config = Object.fromEntries(
 		(Object.keys(CONFIG_DEFAULT) as (keyof Config)[]).map(name => [name, integer(kebab(name), ...CONFIG_BOUNDS[name])]),
 	) as unknown as Config;
-	if (/^[a-z][a-z0-9+]+:/i.test(text("database")) && !/^file:/i.test(text("database")))
-		mistakes.push({ what: `${named("database")} is no file: this version keeps its jobs in SQLite`, instead: "--database ./tickq.db" });
+	const database = text("database").replace(/^file:(\/\/)?/i, "");
+	if (database === "" || (/^[a-z][a-z0-9+]+:/i.test(database) && !isPostgres(database)))
+		mistakes.push({
+			what: `${named("database")} is neither a file nor the address of a PostgreSQL database`,
+			instead: "--database ./tickq.db, or postgres://user:password@host:5432/db",
+		});
+	const migrateText = switches.includes("no-migrate") ? (env.TICKQ_MIGRATE ?? "").toLowerCase() : "";
+	if (!["", "0", "false", "1", "true"].includes(migrateText))
+		mistakes.push({ what: `TICKQ_MIGRATE=${migrateText} is neither 1 nor 0`, instead: "TICKQ_MIGRATE=0, or --no-migrate" });
+	if (on.has("migrate") && on.has("no-migrate"))
+		mistakes.push({ what: "--migrate and --no-migrate contradict each other", instead: "one of them" });
+	if (on.has("no-work") && on.has("no-http"))
+		mistakes.push({ what: "--no-work and --no-http together leave nothing to do", instead: "one of them, or neither" });
+	const tasks =
+		text("tasks") === "all"
+			? undefined
+			: [
+					...new Set(
+						text("tasks")
+							.split(",")
+							.map(name => name.trim()),
+					),
+				].filter(Boolean);
+	if (tasks?.length === 0) mistakes.push({ what: `${named("tasks")} names no task`, instead: "--tasks echo,sleep, or all" });
 	const settings = {
 		port: integer("port", 0, 65535),
-		database: text("database").replace(/^file:(\/\/)?/i, ""),
+		database,
+		migrate: on.has("migrate") || !(on.has("no-migrate") || migrateText === "0" || migrateText === "false"),
+		work: !on.has("no-work"),
+		http: !on.has("no-http"),
+		...(tasks === undefined ? {} : { tasks }),
 		logLevel: oneOf("log-level", LOG_LEVELS),
 		logFormat: oneOf("log-format", ["auto", "text", "json"] as const),
 		config,
@@ -119,17 +202,25 @@ export function readSettings(
 	return { settings, on, mistakes };
 }
 
-export function helpText(usage: string, flags: readonly (readonly [flag: string, about: string])[] = []): string {
+/** What --tasks names and nobody has registered. */
+export const unknownTasks = ({ tasks = [] }: Settings, registered: readonly string[]): Mistake[] =>
+	tasks
+		.filter(name => !registered.includes(name))
+		.map(name => ({ what: `there is no task "${name}" to run (--tasks, TICKQ_TASKS)`, instead: `known: ${registered.join(", ")}` }));
+
+export const asksForHelp = (args: readonly string[]): boolean => args.includes("--help") || args.includes("-h");
+
+export function helpText(command: Command): string {
 	const rows = [
-		...flags.map(([flag, about]) => [`--${flag}`, "", about]),
-		...ALL.map(option => [`--${option.flag} ${option.value}`, option.env[0]!, option.about]),
+		...(command.switches ?? []).map(({ flag, env = "", about }) => [`--${flag}`, env, about]),
+		...optionsOf(command).map(option => [`--${option.flag} ${option.value}`, option.env[0]!, option.about]),
 		["--help", "", "this"],
 	];
 	const widths = [0, 1].map(column => Math.max(...rows.map(row => row[column]!.length)));
 	const lines = rows.map(([flag, env, about]) => `  ${flag!.padEnd(widths[0]!)}  ${env!.padEnd(widths[1]!)}  ${about}`);
-	return `${usage}\n\nOptions, with their defaults; a flag wins over the environment:\n${lines.join("\n")}\n`;
+	return `${command.usage}\n\nOptions, with their defaults; a flag wins over the environment:\n${lines.join("\n")}\n`;
 }
 
 /** All mistakes at once, each with what to type. */
-export const mistakesText = (mistakes: readonly Mistake[]): string =>
-	`  tickq cannot start, ${mistakes.length === 1 ? "1 problem" : `${mistakes.length} problems`}:\n${mistakes.map(({ what, instead }, i) => `   ${i + 1}. ${what}\n      → ${instead}\n`).join("")}`;
+export const mistakesText = (mistakes: readonly Mistake[], cannot = "start"): string =>
+	`  tickq cannot ${cannot}, ${mistakes.length === 1 ? "1 problem" : `${mistakes.length} problems`}:\n${mistakes.map(({ what, instead }, i) => `   ${i + 1}. ${what}\n      → ${instead}\n`).join("")}`;

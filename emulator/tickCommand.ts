@@ -6,28 +6,38 @@ import type { TaskRegistry } from "../lib/task.ts";
 import type { TickReport } from "../lib/tick.ts";
 import { loadTasks } from "./loadTasks.ts";
 import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
-import { openStorage } from "./openStorage.ts";
+import { openDatabase } from "./openDatabase.ts";
+import type { Opened } from "./openPostgres.ts";
 import { durationText, textOutput } from "./output.ts";
-import { helpText, mistakesText, readSettings } from "./settings.ts";
+import {
+	asksForHelp,
+	type Command,
+	databaseName,
+	helpText,
+	isPostgres,
+	MIGRATE_SWITCHES,
+	mistakesText,
+	readSettings,
+	unknownTasks,
+} from "./settings.ts";
 
-const FLAGS = [
-	["dry-run", "say what a tick would do; nothing is written"],
-	["json", "print the report as JSON"],
-] as const;
-const USAGE =
-	"Usage: npm run tick -- [--dry-run] [--json] [options]\n\nRuns one tick on the database: takes back lost leases, runs what is due, and says what it did.";
+const TICK: Command = {
+	usage:
+		"Usage: npm run tick -- [--dry-run] [--json] [options]\n\nRuns one tick on the database: takes back lost leases, runs what is due, and says what it did.",
+	switches: [
+		{ flag: "dry-run", about: "say what a tick would do; nothing is written" },
+		{ flag: "json", about: "print the report as JSON" },
+		...MIGRATE_SWITCHES,
+	],
+};
 
 /** Runs the command; answers its exit code: 0 fine, 1 the tick failed, 2 wrong use. */
 export async function tickCommand(args: readonly string[]): Promise<number> {
-	if (args.includes("--help")) {
-		process.stdout.write(helpText(USAGE, FLAGS));
+	if (asksForHelp(args)) {
+		process.stdout.write(helpText(TICK));
 		return 0;
 	}
-	const { settings, on, mistakes } = readSettings(
-		args,
-		process.env,
-		FLAGS.map(([flag]) => flag),
-	);
+	const { settings, on, mistakes } = readSettings(args, process.env, TICK);
 	if (mistakes.length > 0) {
 		process.stderr.write(mistakesText(mistakes));
 		return 2;
@@ -41,7 +51,12 @@ export async function tickCommand(args: readonly string[]): Promise<number> {
 		);
 		return 2;
 	}
-	if (settings.database !== ":memory:" && !existsSync(settings.database)) {
+	const unknown = unknownTasks(settings, Object.keys(tasks));
+	if (unknown.length > 0) {
+		process.stderr.write(mistakesText(unknown));
+		return 2;
+	}
+	if (!isPostgres(settings.database) && settings.database !== ":memory:" && !existsSync(settings.database)) {
 		process.stderr.write(
 			mistakesText([
 				{ what: `${settings.database} is not there, and a tick makes no database`, instead: "name the file: --database ./tickq.db" },
@@ -49,9 +64,13 @@ export async function tickCommand(args: readonly string[]): Promise<number> {
 		);
 		return 2;
 	}
-	let opened: Awaited<ReturnType<typeof openStorage>>;
+	const say = (line: string): void => {
+		process.stderr.write(`${line.replaceAll(settings.database, databaseName(settings.database))}\n`);
+	};
+	const migrate = settings.migrate && !on.has("dry-run");
+	let opened: Opened;
 	try {
-		opened = await openStorage(settings.database, storageDefaults(settings), Object.keys(tasks));
+		opened = await openDatabase(settings.database, storageDefaults(settings), Object.keys(tasks), { migrate, say });
 	} catch (error) {
 		process.stderr.write(mistakesText([storageMistake(error, settings.database)]));
 		return 2;

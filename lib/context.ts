@@ -25,8 +25,19 @@ export interface Deps {
 	/** The jobs this process runs at the moment, by their number. */
 	readonly running: Map<number, RunningJob>;
 	readonly ticks: TickStatus;
+	/** Aborted when the process wants to end: ticks start nothing more, also those that a request began. */
+	readonly stopping?: AbortSignal;
+	readonly platform?: PlatformLimits;
 	/** Told how each attempt ended, for whoever watches. */
 	readonly onOutcome?: (outcome: AttemptOutcome) => void;
+}
+
+/** What a platform bounds for whatever runs on it. */
+export interface PlatformLimits {
+	/** The longest an attempt can run: a job that asks for more is refused. */
+	readonly attemptMs: number;
+	/** How often a request that waits for a job may ask the store. */
+	readonly looksMax: number;
 }
 
 /** An attempt as the one who runs it sees it from outside. */

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 
-const ENTRIES = ["emulator/emulate.js", "emulator/tick.js", "bench/bench.js"];
+const ENTRIES = ["emulator/emulate.js", "emulator/start.js", "emulator/tick.js", "emulator/migrate.js", "bench/bench.js"];
 const pathOf = (entry: string): string => fileURLToPath(new URL(`../../${entry}`, import.meta.url));
 const PRETEND_20 = 'data:text/javascript,Object.defineProperty(process,"versions",{value:{...process.versions,node:"20.20.2"}})';
 

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { startLoop } from "../../emulator/loop.ts";
+import { rehearseTick } from "../../lib/tick.ts";
 import { createGate, inQueue, read, submit } from "../functions/inQueue.ts";
 import { type Harness, settle } from "../support/harness.ts";
 
@@ -169,6 +170,29 @@ describe("startLoop", () => {
 			await settle();
 			await settle();
 			expect((await read(queue, id)).result).toBe("exchanged");
+			await loop.stop();
+		}));
+
+	it("runs of its tasks only those it is to, also after they were exchanged; the others' jobs let it sleep", () =>
+		inQueue(async queue => {
+			let { tasks } = queue.deps;
+			const deps = () => ({ ...queue.deps, tasks, works: ["echo", "gone"], store: queue.deps.storage.worker });
+			const { id: left } = await submit(queue, { task: "sleep", payload: { ms: 1 } });
+			const { id } = await submit(queue, { task: "echo" });
+			expect((await rehearseTick(deps(), { trigger: "cli" })).jobs.map(job => job.id)).toEqual([id]);
+			const loop = startLoop(deps, { backstop: "* * * * * *" });
+			await settle();
+			await settle();
+			expect((await read(queue, id)).status).toBe("done");
+			const before = sent(queue);
+			await queue.clock.advance(60_000);
+			expect(sent(queue)).toBe(before);
+			tasks = { ...tasks, echo: { run: () => "exchanged" }, added: { run: () => null } };
+			const { id: again } = await submit(queue, { task: "echo" });
+			await settle();
+			await settle();
+			expect((await read(queue, again)).result).toBe("exchanged");
+			expect((await read(queue, left)).status).toBe("pending");
 			await loop.stop();
 		}));
 

@@ -1,100 +1,13 @@
 /** The commands as processes of their own: what a user types, and what then happens. The only tests here that wait for real time. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
+import { ended, folder, json, post, ROOT, run, start } from "./processes.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const ended: (() => void)[] = [];
-afterEach(() => {
-	for (const end of ended.splice(0).reverse()) end();
-});
-
-function folder(): string {
-	const path = realpathSync(mkdtempSync(join(tmpdir(), "tickq-")));
-	ended.push(() => rmSync(path, { recursive: true, force: true }));
-	return path;
-}
-
-interface Running {
-	readonly child: ChildProcess;
-	readonly url: string;
-	readonly lines: Record<string, unknown>[];
-	/** The next line, from now on or before, for which `is` holds. */
-	line(is: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>;
-	readonly exit: Promise<number | null>;
-}
-
-const environment = (more: Record<string, string> = {}) => ({
-	...Object.fromEntries(
-		Object.entries(process.env).filter(([name]) => !name.startsWith("TICKQ_") && name !== "PORT" && name !== "DATABASE_URL"),
-	),
-	...more,
-});
-
-async function emulate(args: readonly string[], { root = ROOT, cwd = folder(), env = {} } = {}): Promise<Running> {
-	const child = spawn(process.execPath, [join(root, "emulator/emulate.js"), ...args], {
-		cwd,
-		env: environment(env),
-		stdio: ["ignore", "pipe", "pipe"],
-	});
-	ended.push(() => child.kill("SIGKILL"));
-	const exit = once(child, "close").then(([code]) => code as number | null);
-	const lines: Record<string, unknown>[] = [];
-	const waiting = new Set<() => void>();
-	let errors = "";
-	child.stderr.on("data", chunk => {
-		errors += chunk;
-	});
-	createInterface({ input: child.stdout }).on("line", text => {
-		lines.push(JSON.parse(text));
-		for (const look of waiting) look();
-	});
-	const line = (is: (line: Record<string, unknown>) => boolean) =>
-		new Promise<Record<string, unknown>>((resolve, reject) => {
-			const look = () => {
-				const found = lines.find(is);
-				if (found === undefined) return;
-				waiting.delete(look);
-				resolve(found);
-			};
-			waiting.add(look);
-			look();
-			void exit.then(code => reject(new Error(`the emulator ended with ${code}: ${errors}`)));
-		});
-	const { url } = await line(({ message }) => message === "started");
-	return { child, url: String(url), lines, line, exit };
-}
-
-/** Runs a command to its end. */
-async function run(file: string, args: readonly string[], { root = ROOT, cwd = folder(), env = {} } = {}) {
-	const child = spawn(process.execPath, [join(root, "emulator", file), ...args], {
-		cwd,
-		env: environment(env),
-		stdio: ["ignore", "pipe", "pipe"],
-	});
-	ended.push(() => child.kill("SIGKILL"));
-	let out = "";
-	let err = "";
-	child.stdout.on("data", chunk => {
-		out += chunk;
-	});
-	child.stderr.on("data", chunk => {
-		err += chunk;
-	});
-	const [code] = await once(child, "close");
-	return { code: code as number | null, out, err };
-}
-
-const post = (url: string, body: unknown, tenant = "tenant-demo") =>
-	fetch(url, { method: "POST", headers: { "content-type": "application/json", "x-tenant-id": tenant }, body: JSON.stringify(body) });
-const json = async (url: string, tenant = "tenant-demo") => (await fetch(url, { headers: { "x-tenant-id": tenant } })).json();
+const emulate = (args: readonly string[], options: Parameters<typeof start>[2] = {}) => start("emulate.js", args, options);
 /** A path as it is, which fetch would tidy up first. */
 const raw = (url: string, path: string) =>
 	new Promise<{ status: number; text: string }>((resolve, reject) => {

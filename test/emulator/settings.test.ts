@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { helpText, mistakesText, readSettings } from "../../emulator/settings.ts";
+import { EMULATE, START } from "../../emulator/main.ts";
+import { type Command, databaseName, helpText, mistakesText, readSettings, unknownTasks } from "../../emulator/settings.ts";
 import { CONFIG_BOUNDS, CONFIG_DEFAULT } from "../../lib/config.ts";
 
 const what = (args: readonly string[], env: Record<string, string> = {}) => readSettings(args, env).mistakes.map(({ what }) => what);
@@ -9,7 +10,16 @@ const shout = (name: string) => `TICKQ_${kebab(name).replaceAll("-", "_").toUppe
 describe("readSettings", () => {
 	it("answers the defaults when nothing is said", () => {
 		expect(readSettings([], {})).toEqual({
-			settings: { port: 8000, database: "tickq.db", logLevel: "info", logFormat: "auto", config: CONFIG_DEFAULT },
+			settings: {
+				port: 8000,
+				database: "tickq.db",
+				migrate: true,
+				work: true,
+				http: true,
+				logLevel: "info",
+				logFormat: "auto",
+				config: CONFIG_DEFAULT,
+			},
 			on: new Set(),
 			mistakes: [],
 		});
@@ -52,7 +62,7 @@ describe("readSettings", () => {
 
 	it("finds every mistake at once, each with what to type instead", () => {
 		const { mistakes } = readSettings(
-			["--nonsense", "--port", "99999", "--log-level=loud", "--workers", "stray", "--database", "postgres://host/db", "--lease-ms"],
+			["--nonsense", "--port", "99999", "--log-level=loud", "--workers", "stray", "--database", "mysql://u:secret@host/db", "--lease-ms"],
 			{ TICKQ_GRACE_MS: "x" },
 		);
 		expect(mistakes.map(({ what }) => what)).toEqual(
@@ -61,7 +71,7 @@ describe("readSettings", () => {
 				"--lease-ms has no value",
 				"TICKQ_GRACE_MS=x is not a whole number",
 				"--workers=stray is not a whole number",
-				"--database=postgres://host/db is no file: this version keeps its jobs in SQLite",
+				"--database=mysql://u@host/db is neither a file nor the address of a PostgreSQL database",
 				"--port=99999 is above the most, 65535",
 				"--log-level=loud is none of debug, info, warn, error",
 			].sort((a, b) => mistakes.findIndex(({ what }) => what === a) - mistakes.findIndex(({ what }) => what === b)),
@@ -81,21 +91,136 @@ describe("readSettings", () => {
 	});
 
 	it("knows the switches of a command, and no others", () => {
-		const { on, mistakes } = readSettings(["--json", "--dry-run"], {}, ["json", "dry-run"]);
+		const command: Command = {
+			usage: "",
+			switches: [
+				{ flag: "json", about: "" },
+				{ flag: "dry-run", about: "" },
+			],
+		};
+		const { on, mistakes } = readSettings(["--json", "--dry-run"], {}, command);
 		expect([...on]).toEqual(["json", "dry-run"]);
 		expect(mistakes).toEqual([]);
 		expect(what(["--json"])).toEqual(["--json is not known"]);
-		expect(readSettings(["--json=1"], {}, ["json"]).mistakes).toHaveLength(1);
+		expect(readSettings(["--json=1"], {}, command).mistakes).toHaveLength(1);
+	});
+
+	it("takes of the settings only what the command takes, flag and environment", () => {
+		const command: Command = { usage: "", only: ["database"] };
+		expect(readSettings([], { TICKQ_WORKERS: "x", TICKQ_MIGRATE: "x", TICKQ_DATABASE: "a.db" }, command)).toMatchObject({
+			settings: { database: "a.db", config: CONFIG_DEFAULT, migrate: true },
+			mistakes: [],
+		});
+		expect(readSettings(["--workers", "5"], {}, command).mistakes).toEqual([
+			{ what: "--workers is not known", instead: "--help lists what is" },
+		]);
+	});
+
+	it("takes a file or the address of a PostgreSQL database, and nothing else", () => {
+		for (const address of ["postgres://u:secret@h/db", "postgresql://h:5432/db?schema=a", "POSTGRES://h/db"])
+			expect(readSettings(["--database", address], {})).toMatchObject({ settings: { database: address }, mistakes: [] });
+		for (const other of ["", "mysql://h/db", "postgres:db", "postgress://h/db"]) expect(what([`--database=${other}`])).toHaveLength(1);
+	});
+});
+
+describe("the settings of npm start", () => {
+	const start = (args: readonly string[], env: Record<string, string> = {}) => readSettings(args, env, START);
+
+	it("log as JSON unless told otherwise", () => {
+		expect(start([]).settings.logFormat).toBe("json");
+		expect(start(["--log-format", "text"]).settings.logFormat).toBe("text");
+		expect(start([], { TICKQ_LOG_FORMAT: "auto" }).settings.logFormat).toBe("auto");
+		expect(readSettings([], {}, EMULATE).settings.logFormat).toBe("auto");
+	});
+
+	it("choose its part: without work, without HTTP, not without both", () => {
+		expect(start(["--no-work"])).toMatchObject({ settings: { work: false, http: true }, mistakes: [] });
+		expect(start(["--no-http"])).toMatchObject({ settings: { work: true, http: false }, mistakes: [] });
+		expect(start(["--no-http", "--no-work"]).mistakes.map(({ what }) => what)).toEqual([
+			"--no-work and --no-http together leave nothing to do",
+		]);
+	});
+
+	it("choose its tasks, of those that there are", () => {
+		expect(start([]).settings).not.toHaveProperty("tasks");
+		expect(start(["--tasks", "all"]).settings).not.toHaveProperty("tasks");
+		expect(start(["--tasks", "echo, sleep,echo,"]).settings.tasks).toEqual(["echo", "sleep"]);
+		expect(start([], { TICKQ_TASKS: "echo" }).settings.tasks).toEqual(["echo"]);
+		expect(start(["--tasks=,"]).mistakes).toEqual([{ what: "--tasks=, names no task", instead: "--tasks echo,sleep, or all" }]);
+		expect(unknownTasks(start(["--tasks", "echo,ehco"]).settings, ["echo", "sleep"])).toEqual([
+			{ what: 'there is no task "ehco" to run (--tasks, TICKQ_TASKS)', instead: "known: echo, sleep" },
+		]);
+		expect(unknownTasks(start([]).settings, ["echo"])).toEqual([]);
+	});
+
+	it.each([
+		[[], {}, true],
+		[["--no-migrate"], {}, false],
+		[["--no-migrate"], { TICKQ_MIGRATE: "1" }, false],
+		[["--migrate"], { TICKQ_MIGRATE: "0" }, true],
+		[[], { TICKQ_MIGRATE: "0" }, false],
+		[[], { TICKQ_MIGRATE: "False" }, false],
+		[[], { TICKQ_MIGRATE: "true" }, true],
+		[[], { TICKQ_MIGRATE: "" }, true],
+	])("say whether to migrate: %j %j is %s", (args, env, migrate) => {
+		expect(start(args, env)).toMatchObject({ settings: { migrate }, mistakes: [] });
+	});
+
+	it("contradict each other or make no sense: told", () => {
+		expect(start(["--migrate", "--no-migrate"]).mistakes).toHaveLength(1);
+		expect(start([], { TICKQ_MIGRATE: "perhaps" }).mistakes).toHaveLength(1);
+		expect(what(["--no-work"])).toEqual(["--no-work is not known"]);
+	});
+});
+
+describe("databaseName", () => {
+	it.each([
+		["tickq.db", "tickq.db"],
+		["./a?b@c.db", "./a?b@c.db"],
+		["postgres://host/db", "postgres://host/db"],
+		["postgres://u@host:5432/db", "postgres://u@host:5432/db"],
+		["postgres://u:secret@host:5432/db", "postgres://u@host:5432/db"],
+		["postgresql://u:secret@host/db?schema=a&password=secret", "postgresql://u@host/db"],
+		["postgres://:secret@host/db", "postgres://@host/db"],
+		["postgres://u:sec@ret@host/db", "postgres://u@host/db"],
+		["postgres://u:sec/ret?x#y z@host/db", "postgres://u@host/db"],
+		["postgres://u@corp:secret@host/db", "postgres://u@corp@host/db"],
+		["postgres://u:secret@one:1,two:2/db", "postgres://u@one:1,two:2/db"],
+	])("shows %s as %s", (database, name) => {
+		expect(databaseName(database)).toBe(name);
+	});
+
+	it("is what mistakes show: no password, wherever it was typed", () => {
+		const { mistakes } = readSettings(
+			["--databse=postgres://u:secret@h/db", "postgres://u:secret@h/db", "--database", "mysql://u:secret@h/db"],
+			{
+				TICKQ_PORT: "postgres://u:secret@h/db",
+			},
+		);
+		expect(mistakes).toHaveLength(4);
+		expect(JSON.stringify(mistakes)).not.toContain("secret");
 	});
 });
 
 describe("helpText", () => {
 	it("lists every setting with its flag, its default, its variable and what it is", () => {
-		const lines = helpText("Usage: x", [["dry-run", "say what"]]).split("\n");
+		const lines = helpText({ usage: "Usage: x", switches: [{ flag: "dry-run", about: "say what" }] }).split("\n");
 		for (const [name, value] of Object.entries(CONFIG_DEFAULT))
 			expect(lines).toContainEqual(expect.stringMatching(new RegExp(`^  --${kebab(name)} ${value} +${shout(name)} +\\w.{5,}$`)));
 		for (const flag of ["port 8000", "database tickq.db", "log-level info", "log-format auto", "dry-run", "help"])
 			expect(lines.filter(line => line.startsWith(`  --${flag}`))).toHaveLength(1);
 		for (const line of lines) expect(line.length).toBeLessThan(140);
+	});
+
+	it("lists what the command takes, and only that", () => {
+		const flags = (command: Command) => [...helpText(command).matchAll(/^ {2}--([a-z-]+)/gm)].map(([, flag]) => flag);
+		expect(flags({ usage: "", only: ["database"] })).toEqual(["database", "help"]);
+		for (const program of [START, EMULATE]) {
+			expect(flags(program).slice(0, 4)).toEqual(["no-work", "no-http", "migrate", "no-migrate"]);
+			for (const flag of flags(program).filter(flag => flag !== "help"))
+				expect(readSettings([`--${flag}`], {}, program).mistakes.map(({ what }) => what)).not.toContain(`--${flag} is not known`);
+		}
+		expect(helpText(START)).toMatch(/--log-format json /);
+		expect(helpText(EMULATE)).toMatch(/--log-format auto /);
 	});
 });

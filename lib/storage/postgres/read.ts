@@ -147,7 +147,7 @@ FROM ${at}tenants t WHERE t.tenant_id = $1::bigint`;
 /** `$1`: task ids. */
 export const nextDue = (at: string): string => `
 SELECT coalesce((
-    SELECT 1 FROM ${at}tasks k CROSS JOIN LATERAL (SELECT 1 FROM ${at}lanes WHERE task_id = k.task_id AND ready > 0 AND held = 0 ORDER BY vt LIMIT 1) l
+    SELECT 1 FROM ${at}tasks k CROSS JOIN LATERAL (SELECT 1 FROM ${at}lanes WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT 1) l
     WHERE k.task_id = ANY($1::text::int[]) AND k.paused = 0
       AND (k.concurrency IS NULL OR k.concurrency > (SELECT coalesce(sum(running), 0) FROM ${at}totals WHERE task_id = k.task_id)) LIMIT 1), 0) AS ready,
   (SELECT next_due FROM ${at}lanes WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) AS delayed,

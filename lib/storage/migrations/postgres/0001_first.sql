@@ -63,9 +63,11 @@ CREATE TABLE lanes (
   ready bigint NOT NULL DEFAULT 0, delayed bigint NOT NULL DEFAULT 0, blocked bigint NOT NULL DEFAULT 0,
   running bigint NOT NULL DEFAULT 0, done bigint NOT NULL DEFAULT 0, failed bigint NOT NULL DEFAULT 0,
   dead bigint NOT NULL DEFAULT 0, cancelled bigint NOT NULL DEFAULT 0,
+  -- The index stands on this rather than on what it is made of, so that a lane that only counts on stays where it is (a HOT update).
+  claimable boolean NOT NULL GENERATED ALWAYS AS (ready > 0 AND held = 0) STORED,
   CHECK (ready >= 0 AND delayed >= 0 AND blocked >= 0 AND running >= 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
-CREATE INDEX lanes_claimable ON lanes (task_id, vt) WHERE ready > 0 AND held = 0;
+CREATE INDEX lanes_claimable ON lanes (task_id, vt) WHERE claimable;
 CREATE INDEX lanes_due ON lanes (next_due) WHERE next_due IS NOT NULL;
 
 CREATE SEQUENCE job_ids;
@@ -132,6 +134,10 @@ CREATE TABLE job_events (
 );
 
 CREATE TYPE move_1 AS (lane_id bigint, was smallint, becomes smallint, due bigint);
+-- What moves add up to in one lane.
+CREATE TYPE sums_1 AS (
+  lane_id bigint, blocked bigint, delayed bigint, ready bigint, running bigint, done bigint, failed bigint, dead bigint, cancelled bigint,
+  submitted bigint, finished bigint, due bigint);
 CREATE TYPE submitted_1 AS (i int, status text, id bigint);
 CREATE TYPE moved_1 AS (id bigint, tail bigint, state smallint, reason text);
 CREATE TYPE ended_1 AS (i int, id bigint, tail bigint, state smallint, reason text);
@@ -191,13 +197,14 @@ END $$;
 -- turns. One that wakes begins where the others are: it has neither saved up turns while it slept, nor owes any that it had alone.
 CREATE FUNCTION count_moves_1(moves move_1[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
+  sums sums_1[];
   my_shard smallint;
   changed bigint[];
+  woke bigint;
 BEGIN
   IF moves IS NULL THEN RETURN; END IF;
-  my_shard := shard_1();
-  WITH m AS MATERIALIZED (
-    SELECT lane_id, lane_id >> 16 AS tenant_id, (lane_id & 65535)::int AS task_id,
+  SELECT array_agg(m) INTO sums FROM (
+    SELECT lane_id,
       count(*) FILTER (WHERE becomes = 0) - count(*) FILTER (WHERE was = 0) AS blocked,
       count(*) FILTER (WHERE becomes = 1) - count(*) FILTER (WHERE was = 1) AS delayed,
       count(*) FILTER (WHERE becomes = 2) - count(*) FILTER (WHERE was = 2) AS ready,
@@ -209,14 +216,8 @@ BEGIN
       count(*) FILTER (WHERE becomes < 4 AND coalesce(was, 7) > 3) AS submitted,
       count(*) FILTER (WHERE becomes > 3 AND was < 4) AS finished,
       min(due) FILTER (WHERE becomes = 1) AS due
-    FROM unnest(moves) GROUP BY lane_id),
-  x AS MATERIALIZED (
-    SELECT m.tenant_id, sum(blocked)::bigint AS blocked, sum(delayed)::bigint AS delayed, sum(ready)::bigint AS ready,
-      sum(running)::bigint AS running, sum(done)::bigint AS done, sum(failed)::bigint AS failed, sum(dead)::bigint AS dead,
-      sum(cancelled)::bigint AS cancelled,
-      max((SELECT max(virtual_now) FROM totals n WHERE n.task_id = m.task_id)) FILTER (WHERE running > 0 OR ready > 0) AS virtual_now
-    FROM m GROUP BY m.tenant_id),
-  t AS (
+    FROM unnest(moves) GROUP BY lane_id) m;
+  WITH t AS (
     UPDATE tenants SET
       vt = CASE WHEN x.running > 0 THEN greatest(vt, x.virtual_now) + x.running * step
                 WHEN tenants.ready = 0 AND x.ready > 0 THEN greatest(vt, x.virtual_now)
@@ -224,32 +225,37 @@ BEGIN
       blocked = tenants.blocked + x.blocked, delayed = tenants.delayed + x.delayed, ready = tenants.ready + x.ready,
       running = tenants.running + x.running, done = tenants.done + x.done, failed = tenants.failed + x.failed,
       dead = tenants.dead + x.dead, cancelled = tenants.cancelled + x.cancelled
-    FROM x WHERE tenants.tenant_id = x.tenant_id
-    RETURNING tenants.tenant_id, vt, (held <> 0)::int AS is_held,
+    FROM (
+      SELECT lane_id >> 16 AS tenant_id, sum(blocked)::bigint AS blocked, sum(delayed)::bigint AS delayed, sum(ready)::bigint AS ready,
+        sum(running)::bigint AS running, sum(done)::bigint AS done, sum(failed)::bigint AS failed, sum(dead)::bigint AS dead,
+        sum(cancelled)::bigint AS cancelled,
+        max((SELECT max(virtual_now) FROM totals n WHERE n.task_id = m.lane_id & 65535)) FILTER (WHERE running > 0 OR ready > 0) AS virtual_now
+      FROM unnest(sums) m GROUP BY lane_id >> 16) x
+    WHERE tenants.tenant_id = x.tenant_id
+    RETURNING tenants.tenant_id,
       x.running > 0 OR (tenants.running >= concurrency) <> (tenants.running - x.running >= concurrency) AS reschedule,
-      (waiting + tenants.running > 0)::int - (waiting + tenants.running - x.blocked - x.delayed - x.ready - x.running > 0)::int AS active),
-  l AS (
-    UPDATE lanes SET
-      vt = t.vt,
-      held = (lanes.held & ~3) | t.is_held | (coalesce(lanes.running + m.running >= lanes.concurrency, false)::int << 1),
-      next_due = least(next_due, m.due),
-      blocked = lanes.blocked + m.blocked, delayed = lanes.delayed + m.delayed, ready = lanes.ready + m.ready,
-      running = lanes.running + m.running, done = lanes.done + m.done, failed = lanes.failed + m.failed,
-      dead = lanes.dead + m.dead, cancelled = lanes.cancelled + m.cancelled
-    FROM m JOIN t ON t.tenant_id = m.tenant_id WHERE lanes.lane_id = m.lane_id),
-  n AS (
-    INSERT INTO totals AS o (task_id, shard, version, submitted, finished, active_tenants, blocked, delayed, ready, running, done, failed, dead, cancelled)
-    SELECT task_id, my_shard, 1, sum(submitted), sum(finished),
-      CASE WHEN task_id = (SELECT min(task_id) FROM m) THEN (SELECT sum(active) FROM t) ELSE 0 END,
-      sum(blocked), sum(delayed), sum(ready), sum(running), sum(done), sum(failed), sum(dead), sum(cancelled)
-    FROM m GROUP BY task_id
-    ON CONFLICT (task_id, shard) DO UPDATE SET
-      version = o.version + 1, submitted = o.submitted + excluded.submitted, finished = o.finished + excluded.finished,
-      active_tenants = o.active_tenants + excluded.active_tenants, blocked = o.blocked + excluded.blocked,
-      delayed = o.delayed + excluded.delayed, ready = o.ready + excluded.ready, running = o.running + excluded.running,
-      done = o.done + excluded.done, failed = o.failed + excluded.failed, dead = o.dead + excluded.dead,
-      cancelled = o.cancelled + excluded.cancelled)
-  SELECT array_agg(tenant_id) INTO changed FROM t WHERE reschedule;
+      (waiting + tenants.running > 0)::int - (waiting + tenants.running - x.blocked - x.delayed - x.ready - x.running > 0)::int AS woken)
+  SELECT array_agg(tenant_id) FILTER (WHERE reschedule), sum(t.woken) INTO changed, woke FROM t;
+  UPDATE lanes SET
+    vt = t.vt,
+    held = (lanes.held & ~3) | (t.held <> 0)::int | (coalesce(lanes.running + m.running >= lanes.concurrency, false)::int << 1),
+    next_due = least(next_due, m.due),
+    blocked = lanes.blocked + m.blocked, delayed = lanes.delayed + m.delayed, ready = lanes.ready + m.ready,
+    running = lanes.running + m.running, done = lanes.done + m.done, failed = lanes.failed + m.failed,
+    dead = lanes.dead + m.dead, cancelled = lanes.cancelled + m.cancelled
+  FROM unnest(sums) m JOIN tenants t ON t.tenant_id = m.lane_id >> 16 WHERE lanes.lane_id = m.lane_id;
+  my_shard := shard_1();
+  INSERT INTO totals AS o (task_id, shard, version, submitted, finished, active_tenants, blocked, delayed, ready, running, done, failed, dead, cancelled)
+  SELECT (lane_id & 65535)::int, my_shard, 1, sum(submitted), sum(finished),
+    CASE WHEN row_number() OVER (ORDER BY (lane_id & 65535)::int) = 1 THEN woke ELSE 0 END,
+    sum(blocked), sum(delayed), sum(ready), sum(running), sum(done), sum(failed), sum(dead), sum(cancelled)
+  FROM unnest(sums) m GROUP BY (lane_id & 65535)::int
+  ON CONFLICT (task_id, shard) DO UPDATE SET
+    version = o.version + 1, submitted = o.submitted + excluded.submitted, finished = o.finished + excluded.finished,
+    active_tenants = o.active_tenants + excluded.active_tenants, blocked = o.blocked + excluded.blocked,
+    delayed = o.delayed + excluded.delayed, ready = o.ready + excluded.ready, running = o.running + excluded.running,
+    done = o.done + excluded.done, failed = o.failed + excluded.failed, dead = o.dead + excluded.dead,
+    cancelled = o.cancelled + excluded.cancelled;
   IF changed IS NOT NULL THEN PERFORM schedule_1(changed); END IF;
 END $$;
 
@@ -300,6 +306,8 @@ END $$;
 CREATE FUNCTION store_jobs_1(rows jsonb, keyed boolean, ours bigint[], now_ms bigint) RETURNS SETOF submitted_1 LANGUAGE plpgsql AS $$
 DECLARE
   ids bigint[];
+  seen int[];
+  stored bigint[];
   moves move_1[];
 BEGIN
   SELECT array_agg(nextval('job_ids')) INTO ids FROM generate_series(1, jsonb_array_length(rows));
@@ -325,7 +333,7 @@ BEGIN
       WHERE NOT keyed OR r.key IS NULL OR EXISTS (SELECT 1 FROM keys k WHERE k.tenant_id = r.tenant_id AND k.kind = 1 AND k.key = r.key AND k.job_id = r.id)) f
     WHERE CASE WHEN f.parent_id IS NULL THEN f.place <= f.room
       ELSE EXISTS (SELECT 1 FROM jobs p WHERE p.id = f.parent_id AND p.state = 3 AND p.token = f.parent_token) END),
-  stored AS (
+  i AS (
     INSERT INTO jobs (id, tenant_id, lane_id, state, ord, priority, created_at, run_at, start_by, max_retries, timeout_ms, tail,
       task_in_payload, queue_key, trace_id, trace_parent, tags, payload, parent_id)
     SELECT id, tenant_id, lane_id,
@@ -339,26 +347,23 @@ BEGIN
   tagged AS (
     INSERT INTO job_tags (tenant_id, tag, job_id)
     SELECT DISTINCT fits.tenant_id, g.tag, fits.id FROM fits CROSS JOIN LATERAL jsonb_array_elements_text(fits.tags::jsonb) g(tag) WHERE fits.tags IS NOT NULL)
-  SELECT array_agg((lane_id, NULL, state, run_at)::move_1) INTO moves FROM stored;
+  SELECT array_agg((lane_id, NULL, state, run_at)::move_1), array_agg(id), (SELECT array_agg(r.i) FROM r) INTO moves, stored, seen FROM i;
   PERFORM count_moves_1(moves);
-  IF keyed THEN
-    -- A key whose job did not fit the backlog is free again.
-    DELETE FROM keys USING jsonb_to_recordset(rows) AS r (i int, lane_id bigint, key text)
-    WHERE keys.tenant_id = r.lane_id >> 16 AND keys.kind = 1 AND keys.key = r.key AND keys.job_id = ids[r.i + 1]
-      AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = keys.job_id);
-    RETURN QUERY SELECT r.i,
-      CASE WHEN j.id IS NOT NULL THEN 'created' WHEN k.job_id IS NULL THEN 'backlog_full'
-        WHEN k.fingerprint IS NOT DISTINCT FROM r.fingerprint THEN 'replayed' ELSE 'key_conflict' END,
-      coalesce(j.id, k.job_id)
-    FROM jsonb_to_recordset(rows) AS r (i int, lane_id bigint, key text, fingerprint text)
-    LEFT JOIN jobs j ON j.id = ids[r.i + 1]
-    LEFT JOIN keys k ON k.tenant_id = r.lane_id >> 16 AND k.kind = 1 AND k.key = r.key
-    WHERE r.lane_id >> 16 = ANY(ours);
-  ELSE
-    RETURN QUERY SELECT r.i, CASE WHEN j.id IS NULL THEN 'backlog_full' ELSE 'created' END, j.id
-    FROM jsonb_to_recordset(rows) AS r (i int, lane_id bigint) LEFT JOIN jobs j ON j.id = ids[r.i + 1]
-    WHERE r.lane_id >> 16 = ANY(ours);
+  IF NOT keyed THEN
+    RETURN QUERY SELECT s, CASE WHEN ids[s + 1] = ANY(stored) THEN 'created' ELSE 'backlog_full' END, ids[s + 1] FROM unnest(seen) s;
+    RETURN;
   END IF;
+  -- A key whose job did not fit the backlog is free again.
+  DELETE FROM keys USING jsonb_to_recordset(rows) AS r (i int, lane_id bigint, key text)
+  WHERE keys.tenant_id = r.lane_id >> 16 AND keys.kind = 1 AND keys.key = r.key AND keys.job_id = ids[r.i + 1]
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = keys.job_id);
+  RETURN QUERY SELECT r.i,
+    CASE WHEN ids[r.i + 1] = ANY(stored) THEN 'created' WHEN k.job_id IS NULL THEN 'backlog_full'
+      WHEN k.fingerprint IS NOT DISTINCT FROM r.fingerprint THEN 'replayed' ELSE 'key_conflict' END,
+    CASE WHEN ids[r.i + 1] = ANY(stored) THEN ids[r.i + 1] ELSE k.job_id END
+  FROM jsonb_to_recordset(rows) AS r (i int, lane_id bigint, key text, fingerprint text)
+  LEFT JOIN keys k ON k.tenant_id = r.lane_id >> 16 AND k.kind = 1 AND k.key = r.key
+  WHERE r.i = ANY(seen);
 END $$;
 
 CREATE FUNCTION submit_1(rows jsonb, keyed boolean, tenant_ids bigint[], now_ms bigint) RETURNS SETOF submitted_1 LANGUAGE plpgsql AS $$
@@ -407,7 +412,7 @@ DECLARE
   limited int[];
   first record;
   tenant_ids bigint[];
-  lane_ids bigint[];
+  quotas bigint[];
   ids bigint[];
   moves move_1[];
 BEGIN
@@ -415,7 +420,7 @@ BEGIN
   IF wait THEN
     SELECT x.tenant_id, x.task_id, k.concurrency IS NOT NULL AS is_limited INTO first
     FROM unnest(asked) a(task_id) JOIN tasks k ON k.task_id = a.task_id
-    CROSS JOIN LATERAL (SELECT lane_id >> 16 AS tenant_id, vt, task_id FROM lanes WHERE task_id = a.task_id AND ready > 0 AND held = 0 ORDER BY vt LIMIT 1) x
+    CROSS JOIN LATERAL (SELECT lane_id >> 16 AS tenant_id, vt, task_id FROM lanes WHERE task_id = a.task_id AND claimable ORDER BY vt LIMIT 1) x
     ORDER BY x.vt LIMIT 1;
     IF NOT FOUND THEN RETURN; END IF;
     PERFORM pg_advisory_xact_lock(CASE WHEN first.is_limited THEN lock_key_1('tasks', first.task_id) ELSE lock_key_1('tenants', first.tenant_id) END);
@@ -434,29 +439,35 @@ BEGIN
   SELECT array_agg(z.tenant_id) INTO tenant_ids FROM (
     SELECT y.tenant_id FROM (
       SELECT x.tenant_id, min(x.vt) AS vt FROM unnest(asked) k(task_id) CROSS JOIN LATERAL (
-        SELECT lane_id >> 16 AS tenant_id, vt FROM lanes WHERE task_id = k.task_id AND ready > 0 AND held = 0 ORDER BY vt LIMIT most + 8) x
+        SELECT lane_id >> 16 AS tenant_id, vt FROM lanes WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT most + 8) x
       GROUP BY x.tenant_id ORDER BY 2 OFFSET 0) y
     WHERE pg_try_advisory_xact_lock(lock_key_1('tenants', y.tenant_id)) LIMIT most) z;
   IF tenant_ids IS NULL THEN RETURN; END IF;
-  SELECT array_agg(t << 16 | k) INTO lane_ids FROM unnest(tenant_ids) t CROSS JOIN unnest(asked) k;
-  WITH lane AS MATERIALIZED (
-    SELECT t.tenant_id, t.vt, t.step, t.concurrency - t.running AS free, l.lane_id, l.task_id,
-      least(l.ready, coalesce(l.concurrency - l.running, l.ready)) AS available
-    FROM (SELECT * FROM lanes WHERE lane_id = ANY(lane_ids) AND ready > 0 AND held = 0 OFFSET 0) l
-    JOIN (SELECT * FROM tenants WHERE tenant_id = ANY(tenant_ids) OFFSET 0) t ON t.tenant_id = l.lane_id >> 16),
-  -- One row a turn, the smallest tag first.
-  turns AS MATERIALIZED (
+  -- One row a turn, the smallest tag first: how many each tenant gets. Beyond the tag that so many rounds lead to nobody need look.
+  WITH s AS MATERIALIZED (
+    SELECT t.tenant_id, t.vt, t.step, least(t.concurrency - t.running, sum(least(l.ready, coalesce(l.concurrency - l.running, l.ready))), most) AS turns
+    FROM unnest(tenant_ids) u(t) JOIN tenants t ON t.tenant_id = u.t CROSS JOIN unnest(asked) k(task_id)
+    CROSS JOIN LATERAL (SELECT * FROM lanes WHERE lane_id = (u.t << 16) | k.task_id OFFSET 0) l
+    WHERE l.claimable GROUP BY t.tenant_id),
+  rounds AS MATERIALIZED (
+    SELECT min(r) AS r FROM unnest('{1,2,4,8,16,32,64,128,256,512,1024,2147483647}'::int[]) r
+    WHERE (SELECT sum(least(turns, r)) FROM s) >= (SELECT least(sum(turns), most) FROM s)),
+  last AS MATERIALIZED (SELECT max(vt + (least(turns, r) - 1) * step) AS tag FROM s CROSS JOIN rounds)
+  SELECT array_agg(q.tenant_id), array_agg(q.n) INTO tenant_ids, quotas FROM (
     SELECT z.tenant_id, count(*) AS n FROM (
-      SELECT s.tenant_id FROM (
-        SELECT tenant_id, vt, step, least(min(free), sum(available), most)::int AS turns FROM lane GROUP BY tenant_id, vt, step) s
-      CROSS JOIN LATERAL generate_series(0, s.turns - 1) i ORDER BY s.vt + i * s.step, s.tenant_id LIMIT most) z
-    GROUP BY z.tenant_id),
-  ranked AS (
-    SELECT j.id, lane.lane_id, lane.task_id, lane.tenant_id, turns.n, row_number() OVER (PARTITION BY lane.tenant_id ORDER BY j.ord) AS place
-    FROM turns JOIN lane ON lane.tenant_id = turns.tenant_id CROSS JOIN LATERAL (
-      SELECT id, ord FROM jobs WHERE lane_id = lane.lane_id AND state = 2 ORDER BY ord LIMIT least(turns.n, lane.available)) j),
+      SELECT s.tenant_id FROM last CROSS JOIN s CROSS JOIN LATERAL generate_series(0, least(s.turns, div(last.tag - s.vt, s.step) + 1)::int - 1) i
+      ORDER BY s.vt + i * s.step, s.tenant_id LIMIT most) z
+    GROUP BY z.tenant_id) q;
+  WITH ranked AS (
+    SELECT j.id, l.lane_id, l.task_id, q.t, q.n, row_number() OVER (PARTITION BY q.t ORDER BY j.ord) AS place
+    FROM unnest(tenant_ids, quotas) q(t, n) CROSS JOIN unnest(asked) k(task_id)
+    CROSS JOIN LATERAL (SELECT * FROM lanes WHERE lane_id = (q.t << 16) | k.task_id OFFSET 0) l
+    CROSS JOIN LATERAL (
+      SELECT id, ord FROM jobs WHERE lane_id = l.lane_id AND state = 2 ORDER BY ord
+      LIMIT least(q.n, l.ready, coalesce(l.concurrency - l.running, l.ready))) j
+    WHERE l.claimable),
   chosen AS (
-    SELECT id, lane_id, task_id, row_number() OVER (PARTITION BY task_id ORDER BY place, tenant_id) AS place FROM ranked WHERE place <= n)
+    SELECT id, lane_id, task_id, row_number() OVER (PARTITION BY task_id ORDER BY place, t) AS place FROM ranked WHERE place <= n)
   SELECT array_agg(c.id), array_agg((c.lane_id, 2, 3, NULL)::move_1) INTO ids, moves
   FROM chosen c WHERE limited IS NULL OR c.place <= coalesce((SELECT room_1(k.task_id, k.concurrency) FROM tasks k WHERE k.task_id = c.task_id), most);
   IF ids IS NULL THEN RETURN; END IF;
@@ -556,8 +567,11 @@ BEGIN
   INTO answer, moves, keyed FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
   PERFORM count_moves_1(moves);
-  RETURN QUERY SELECT e.i, e.id, a.tail, a.state, a.reason
-  FROM jsonb_to_recordset(endings) AS e (i int, id bigint) LEFT JOIN unnest(answer) a ON a.i = e.i WHERE e.id = ANY(seen);
+  RETURN QUERY SELECT * FROM unnest(answer);
+  IF answer IS NULL OR cardinality(answer) < cardinality(ids) THEN
+    RETURN QUERY SELECT e.i, e.id, NULL::bigint, NULL::smallint, NULL::text FROM jsonb_to_recordset(endings) AS e (i int, id bigint)
+    WHERE e.id = ANY(seen) AND NOT EXISTS (SELECT 1 FROM unnest(answer) a WHERE a.i = e.i);
+  END IF;
 END $$;
 
 -- Extends leases that are held by that token. Answers {i, id, held, cancel_requested_at} of those it looked at; busy ones are sent again.
@@ -797,15 +811,20 @@ BEGIN
   RETURN changed;
 END $$;
 
--- Whoever calls a function, its names are found in this schema; and plans for few rows are not worth compiling.
+-- Whoever calls a function, its names are found in this schema. Its plans are made once per connection, and the same with no rows as with
+-- a million: each statement is written to be walked from its arrays through the indexes.
 DO $$
 DECLARE
   f regprocedure;
 BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
-    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql'
+    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql' AND p.proname NOT IN ('lock_tenants_1', 'shard_1', 'schedule_1', 'count_moves_1')
   LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema);
+    EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
+    EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', f);
+    EXECUTE format('ALTER FUNCTION %s SET enable_hashjoin = off', f);
+    EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', f);
     EXECUTE format('ALTER FUNCTION %s SET jit = off', f);
   END LOOP;
 END $$;
