@@ -3,7 +3,7 @@ import type Database from "better-sqlite3";
 import { CONFIG_DEFAULT } from "../lib/config.ts";
 import type { State } from "../lib/job.ts";
 import { S } from "../lib/storage/rows.ts";
-import { countMoves, ordOf } from "../lib/storage/sqlite/moves.ts";
+import { countMoves, countQueue, ordOf } from "../lib/storage/sqlite/moves.ts";
 import { PAYLOAD } from "./queue.ts";
 
 /** Jobs that go round the tenants, then the tasks, then the states. */
@@ -48,7 +48,7 @@ SELECT id, tenant_id, tenant_id << 16 | task_id, state, ${ordOf(`CASE WHEN state
   CASE state WHEN ${S.failed} THEN 'not_retryable' WHEN ${S.dead} THEN 'retries_exhausted' WHEN ${S.cancelled} THEN 'requested' END, printf('%032x', id),
   CASE WHEN ${isIn("failed", "dead")} THEN '{"message":"no such address","attempt":1,"name":"Error"}' END, CASE WHEN state = ${S.done} THEN 'null' END, @payload
 FROM job`;
-const COUNT = countMoves("SELECT lane_id, NULL AS was, state AS becomes, run_at AS due FROM jobs WHERE id > @last");
+const FILLED = "SELECT lane_id, NULL AS was, state AS becomes, run_at AS due FROM jobs WHERE id > @last";
 
 /** The store adds up afterwards; whoever fills it checks that with `verify()`. */
 export function fill(database: Database.Database, groups: readonly Group[], nowMs: number): void {
@@ -70,7 +70,8 @@ export function fill(database: Database.Database, groups: readonly Group[], nowM
 		};
 		database.prepare(INSERT_LANES).run(params);
 		database.prepare(INSERT_JOBS).run(params);
-		database.prepare(COUNT).run(params);
+		database.prepare(countMoves(FILLED)).run(params);
+		database.prepare(countQueue(FILLED)).run(params);
 		database.prepare("UPDATE queue SET last_job_id = last_job_id + ?").run(jobs);
 		database.exec("COMMIT");
 		database.pragma("wal_checkpoint(TRUNCATE)");

@@ -27,7 +27,7 @@ export interface Row {
 	/** One for each repeat; the row's value is their median unless `value` says otherwise. */
 	readonly values: readonly number[];
 	readonly value?: number;
-	readonly unit: "×" | "ms" | "s" | "MB";
+	readonly unit: "×" | "ms" | "s" | "MB" | "rows";
 	/** What has to be reached, and what is fought for. A row without is for information. */
 	readonly must?: Bar;
 	readonly goal?: Bar;

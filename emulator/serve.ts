@@ -10,6 +10,7 @@ import { compose, type Functions } from "../lib/compose.ts";
 import type { Deps } from "../lib/context.ts";
 import { messageOf } from "../lib/log.ts";
 import { metricsOf } from "../lib/metrics.ts";
+import { PAGE_HEADERS } from "../lib/pageHeaders.ts";
 import { Problem, problemResponse } from "../lib/problem.ts";
 
 const PUBLIC = fileURLToPath(new URL("../public", import.meta.url));
@@ -18,13 +19,6 @@ const PUSH_EVERY_MS = 2000;
 /** A client that does not read is closed rather than buffered for. */
 const SOCKET_BUFFER_BYTES_MAX = 1024 * 1024;
 const SOCKETS_MAX = 200;
-
-const PAGE_HEADERS = {
-	"content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-	"x-content-type-options": "nosniff",
-	"referrer-policy": "no-referrer",
-	"cache-control": "no-cache",
-};
 
 function addFiles(app: Hono): void {
 	app.on("GET", ["/", "/static/*", "/vendor/uplot/*"], async (context, next) => {

@@ -21,6 +21,7 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 		check(task.input, taskPayload(payload, taskInPayload), "invalid_payload", "/payload", `The schema of ${name}: GET /api/tasks.`);
 	const idempotencyKey = oneKey(headers.get("idempotency-key"), body.idempotency_key ?? undefined);
 	const runAt = dueTime(body, nowMs);
+	checkTimeout(body, deps.platform?.attemptMs);
 
 	const job: NewJob = {
 		task: name,
@@ -82,6 +83,13 @@ function findTask(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): { na
 			members: { known_tasks: known },
 		});
 	return { name, task, taskInPayload };
+}
+
+function checkTimeout({ timeout_ms }: Body<"submitJob">, mostMs = Number.POSITIVE_INFINITY): void {
+	if (typeof timeout_ms === "number" && timeout_ms > mostMs)
+		throw new Problem("body_invalid", `An attempt can take ${mostMs} ms here. Ask for less, or split the work into follow-up jobs.`, {
+			errors: [{ pointer: "/timeout_ms", code: "too_big", detail: `is above ${mostMs}, what this platform allows` }],
+		});
 }
 
 function dueTime({ run_at, delay_ms }: Body<"submitJob">, nowMs: number): number | undefined {
@@ -160,7 +168,7 @@ async function reply(
 	headers: Record<string, string>,
 	waitMs: number | undefined,
 	store: TenantStore,
-	deps: Pick<Deps, "clock" | "ended">,
+	deps: Pick<Deps, "clock" | "ended" | "platform">,
 	request: Request,
 ) {
 	const now = waitMs === undefined ? job : await waitForEnd(job, waitMs, store, deps, request);

@@ -22,7 +22,7 @@ export interface Config {
 	readonly tickBudgetMs: number;
 	/** A tick starts at most this many jobs. */
 	readonly tickJobsMax: number;
-	/** A tick that has sent this many statements starts no more jobs. */
+	/** A tick sends at most this many statements: it starts no more jobs when what is left is needed to record those that run. */
 	readonly tickStatementsMax: number;
 	/** Leases taken back, deadlines checked and old jobs deleted per tick, each. */
 	readonly sweepJobsMax: number;
@@ -68,7 +68,7 @@ export const CONFIG_BOUNDS: { readonly [K in keyof Config]: readonly [least: num
 	workers: [1, 10_000],
 	tickBudgetMs: [1, 3_600_000],
 	tickJobsMax: [1, 1_000_000_000],
-	tickStatementsMax: [1, 1_000_000_000],
+	tickStatementsMax: [25, 1_000_000_000],
 	sweepJobsMax: [1, 10_000],
 	keepDoneMs: [0, 3650 * DAY_MS],
 	keepDeadMs: [0, 3650 * DAY_MS],

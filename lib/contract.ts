@@ -382,5 +382,6 @@ export function commonProblems(row: OperationRow): ProblemCode[] {
 		...(row.body === undefined ? [] : (["json_invalid", "media_type_unsupported", "payload_too_large", "body_invalid"] as const)),
 		"internal_error",
 		"storage_unavailable",
+		"access_closed",
 	];
 }

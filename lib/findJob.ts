@@ -29,10 +29,11 @@ export async function waitForEnd(
 	job: Job,
 	waitMs: number,
 	store: JobReader,
-	{ clock, ended }: Pick<Deps, "clock" | "ended">,
+	{ clock, ended, platform }: Pick<Deps, "clock" | "ended" | "platform">,
 	{ signal }: Pick<Request, "signal">,
 ): Promise<Job> {
 	const until = clock.now() + waitMs;
+	const everyMs = Math.max(LOOK_EVERY_MS, waitMs / (platform?.looksMax ?? Number.POSITIVE_INFINITY));
 	let current = job;
 	while (!isEnded(current.state) && clock.now() < until && !signal.aborted) {
 		await new Promise<void>(resolve => {
@@ -43,7 +44,7 @@ export async function waitForEnd(
 				resolve();
 			};
 			const stopListening = ended.listen(job.id, done);
-			const cancelTimer = clock.after(Math.min(LOOK_EVERY_MS, until - clock.now()), done);
+			const cancelTimer = clock.after(Math.min(everyMs, until - clock.now()), done);
 			signal.addEventListener("abort", done);
 		});
 		current = (await store.getJob(job)) ?? current;

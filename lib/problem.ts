@@ -30,6 +30,7 @@ export const PROBLEMS = {
 	internal_error: [500, "Something went wrong here"],
 	storage_unavailable: [503, "The store cannot be used right now"],
 	not_ready: [503, "Not ready"],
+	access_closed: [503, "Nobody has been let in yet"],
 } as const satisfies Record<string, readonly [status: number, title: string]>;
 export type ProblemCode = keyof typeof PROBLEMS;
 

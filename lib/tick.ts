@@ -23,7 +23,7 @@ export interface TickOptions {
 	readonly trigger: TickTrigger;
 	readonly budgetMs?: number;
 	readonly jobsMax?: number;
-	/** Aborted when the process wants to end: nothing more is started; what runs has `graceMs`, then it is given back. */
+	/** Aborted when it is to end: nothing more is started; what runs has `graceMs`, then it is given back. Else as the process says. */
 	readonly stop?: AbortSignal;
 }
 
@@ -33,10 +33,33 @@ export interface Tick {
 	readonly report: Promise<TickReport>;
 }
 
+/**
+ * What a step sends at most, on the store that sends the most. A tick keeps enough of `tickStatementsMax` to record all that it has
+ * started and to say when it next needs to be woken.
+ */
+export const STATEMENTS = {
+	look: 1,
+	expire: 4,
+	cancelLate: 3,
+	prune: 6,
+	/** With the names of tenants that are not known here. */
+	claim: 5,
+	promote: 4,
+	beat: 1,
+	record: 4,
+	/** Storing them beside that, with lanes that are new. */
+	followUps: 8,
+} as const;
+const RESERVE = STATEMENTS.record + STATEMENTS.followUps + STATEMENTS.look;
+/** With fewer a tick could start nothing. */
+export const STATEMENTS_LEAST = STATEMENTS.look + STATEMENTS.claim + RESERVE;
+
 /** Jobs that a report lists at most. */
 const REPORT_JOBS_MAX = 100;
 /** Wait before a batch of endings that the store did not take is sent again. */
 const STORE_RETRY_MS = 200;
+/** After so long without a look, a claim looks for delayed jobs itself: somebody else may have submitted one. */
+const PROMOTE_UNSEEN_MS = 1000;
 /** Wait before jobs are looked at again that are said to be ready and yet cannot be claimed. */
 const STALLED_MS = 1000;
 
@@ -74,13 +97,15 @@ class Pass {
 	#claimed = 0;
 	#stir: () => void = () => {};
 	#pruned = false;
+	#lookedAt = 0;
+	#delayedAt: number | null = null;
 	readonly #counts = { expired_leases: 0, expired_starts: 0, pruned: 0 };
 	readonly #outcomes = Object.fromEntries(OUTCOMES.map(outcome => [outcome, 0])) as Record<Outcome, number>;
 	readonly #jobs: TickReport["jobs"] = [];
 
 	constructor(deps: TickDeps, options: TickOptions) {
 		this.#deps = deps;
-		this.#options = options;
+		this.#options = deps.stopping === undefined ? options : { stop: deps.stopping, ...options };
 		this.#taskNames = tasksToRun(deps);
 		this.#startedAt = deps.clock.now();
 		this.#deadline = this.#startedAt + this.#budgetMs;
@@ -127,12 +152,16 @@ class Pass {
 		/** Whether something may have become due since the store was asked. A claim finds out as well as a question would. */
 		let moved = false;
 		for (;;) {
-			const bound = this.#bound();
-			if (bound !== null) this.#closeBy(bound);
-			const open = bound === null;
-			const swept = open && !moved && (await this.#sweep(next));
-			const taken = await this.#settleAndClaim(open && (moved || next.claim));
-			if (this.#ended.length > 0) {
+			const swept = this.#isOpen() && !moved && (await this.#sweep(next));
+			const taken = await this.#settleAndClaim(this.#isOpen() && (moved || next.claim));
+			if (this.#mayRecord) {
+				moved = true;
+				continue;
+			}
+			const open = this.#isOpen();
+			if (!open && this.#running.size > 0) {
+				// Nothing more is started: no need to know what is due before all that runs has ended.
+				await this.#pause(null);
 				moved = true;
 				continue;
 			}
@@ -146,7 +175,7 @@ class Pass {
 			if (stalled) next = { ...next, at: this.#now + STALLED_MS };
 			if (this.#running.size === 0) return this.#closed(next);
 			// Until a job ends (it may free its tenant's or its key's next one), the bell rings, or something is due.
-			await this.#pause(open && (this.#hasSlots || !next.claim) ? next.at : null);
+			await this.#pause(this.#hasSlots || !next.claim ? next.at : null);
 			moved = true;
 		}
 	}
@@ -157,6 +186,8 @@ class Pass {
 
 	async #nextDue(): Promise<NextDue> {
 		const next = await this.#worker.nextDue(this.#taskNames, this.#now);
+		this.#lookedAt = this.#now;
+		this.#delayedAt = next.delayedAt;
 		this.#deps.ticks.lastTickAt = this.#now;
 		this.#deps.ticks.nextWakeAt = next.at;
 		return next;
@@ -165,13 +196,39 @@ class Pass {
 		return this.#deps.slots.busy < this.#deps.slots.size;
 	}
 
+	/** Whether a delayed job may be due. */
+	get #mustPromote(): boolean {
+		const nowMs = this.#now;
+		return nowMs - this.#lookedAt >= PROMOTE_UNSEEN_MS || (this.#delayedAt !== null && this.#delayedAt <= nowMs);
+	}
+
+	/** Statements that this tick may still send. */
+	get #left(): number {
+		return this.#deps.config.tickStatementsMax - (this.#deps.store.statements() - this.#statementsAtStart);
+	}
+	/** Whether a step of so many statements leaves enough for what must still be sent. */
+	#affords(statements: number): boolean {
+		return this.#left >= statements + RESERVE;
+	}
+	/** Whether what has ended is recorded now. Near the bound of statements it waits for what still runs: they are recorded together. */
+	get #mayRecord(): boolean {
+		return this.#ended.length > 0 && (this.#running.size === 0 || this.#affords(recordCost(endingsOf(this.#ended))));
+	}
+
+	/** Closes the tick when a bound is reached. */
+	#isOpen(): boolean {
+		const bound = this.#bound();
+		if (bound !== null) this.#closeBy(bound);
+		return bound === null;
+	}
 	/** The bound that keeps this tick from starting more, if one is reached. */
 	#bound(): TickReport["stopped_by"] | null {
 		if (this.#stoppedBy !== null) return this.#stoppedBy;
 		if (this.#options.stop?.aborted) return "stopped";
 		if (this.#now >= this.#deadline) return "budget";
 		if (this.#claimed >= this.#jobsMax) return "jobs";
-		if (this.#deps.store.statements() - this.#statementsAtStart >= this.#deps.config.tickStatementsMax) return "statements";
+		const claimCost = STATEMENTS.claim + (this.#mustPromote ? STATEMENTS.promote : 0);
+		if (!this.#affords(recordCost(endingsOf(this.#ended)) + claimCost)) return "statements";
 		return null;
 	}
 	#closeBy(why: TickReport["stopped_by"]): void {
@@ -182,7 +239,7 @@ class Pass {
 	/** Answers whether there was something to do. Old jobs are removed once a tick: they can wait for the next. */
 	async #sweep(due: NextDue): Promise<boolean> {
 		const limit = this.#deps.config.sweepJobsMax;
-		if (due.leases) {
+		if (due.leases && this.#affords(STATEMENTS.expire)) {
 			const lost = await this.#worker.expireLeases(limit, this.#now);
 			this.#counts.expired_leases += lost.length;
 			const givenUp = lost.filter(({ state }) => state === "dead").length;
@@ -191,12 +248,12 @@ class Pass {
 			if (givenUp > 0) this.#deps.log.error("jobs are dead letters now: their worker went away three times in a row", { jobs: givenUp });
 			for (const { id } of lost) this.#deps.ended.announce(id);
 		}
-		if (due.starts) {
+		if (due.starts && this.#affords(STATEMENTS.cancelLate)) {
 			const late = await this.#worker.cancelLate(limit, this.#now);
 			this.#counts.expired_starts += late.length;
 			for (const { id } of late) this.#deps.ended.announce(id);
 		}
-		const prune = due.old && !this.#pruned;
+		const prune = due.old && !this.#pruned && this.#affords(STATEMENTS.prune);
 		if (prune) {
 			this.#pruned = true;
 			this.#counts.pruned = await this.#worker.prune(limit, this.#now);
@@ -209,8 +266,8 @@ class Pass {
 	 * claimed; null when there was nothing to record and nothing to fill.
 	 */
 	async #settleAndClaim(mayClaim: boolean): Promise<number | null> {
-		const ended = this.#ended;
-		this.#ended = [];
+		const ended = this.#mayRecord ? this.#ended : [];
+		if (ended.length > 0) this.#ended = [];
 		this.#deps.slots.free(ended.length);
 		const wanted = mayClaim ? this.#deps.slots.take(this.#jobsMax - this.#claimed) : 0;
 		if (ended.length === 0 && wanted === 0) return null;
@@ -229,7 +286,7 @@ class Pass {
 		let jobs: Claimed[] = [];
 		try {
 			jobs = await this.#worker.claimDueJobs(
-				{ tasks: this.#taskNames, limit, leaseMs: config.leaseMs, token: random.token(), worker },
+				{ tasks: this.#taskNames, limit, leaseMs: config.leaseMs, token: random.token(), worker, promote: this.#mustPromote },
 				this.#now,
 			);
 		} finally {
@@ -261,7 +318,7 @@ class Pass {
 
 	async #settle(ended: readonly Ended[]): Promise<void> {
 		if (ended.length === 0) return;
-		const moved = await this.#finish(ended.map(({ ending }) => ending));
+		const moved = await this.#finish(endingsOf(ended));
 		const byId = new Map(moved.map(job => [job.id, job]));
 		for (const { run, ending, at } of ended) {
 			const accepted = byId.get(run.job.id);
@@ -277,17 +334,23 @@ class Pass {
 	 * store refuses must not cost its neighbours: after a refusal each goes alone.
 	 */
 	async #finish(endings: readonly Ending[]): Promise<Moved[]> {
-		for (const giveUpAt = this.#now + this.#deps.config.leaseMs; ; ) {
+		const cost = recordCost(endings) + STATEMENTS.look;
+		for (const giveUpAt = this.#now + this.#deps.config.leaseMs; this.#left >= cost; ) {
 			try {
 				return await this.#worker.finishIfLeased(endings, this.#now);
 			} catch (error) {
 				this.#deps.log.error("endings could not be recorded", { jobs: endings.length, error: messageOf(error) });
 				const away = error instanceof StorageUnavailable;
-				if (!away && endings.length > 1) return (await Promise.all(endings.map(ending => this.#finish([ending])))).flat();
-				if (!away || this.#now >= giveUpAt) return [];
+				if (!away && endings.length > 1) {
+					const moved: Moved[] = [];
+					for (const ending of endings) moved.push(...(await this.#finish([ending])));
+					return moved;
+				}
+				if (!away || this.#now >= giveUpAt) break;
 				await new Promise<void>(resolve => this.#deps.clock.after(STORE_RETRY_MS, resolve));
 			}
 		}
+		return [];
 	}
 
 	#note({ job, startedAt }: Run, outcome: Outcome, at: number, ending: Ending | null): void {
@@ -316,7 +379,7 @@ class Pass {
 	/** Waits until a job ends or, while this tick may start more, until `dueAt`, its deadline or the bell. */
 	async #pause(dueAt: number | null): Promise<void> {
 		const { clock, wake } = this.#deps;
-		if (this.#ended.length === 0 && this.#running.size > 0)
+		if (!this.#mayRecord && this.#running.size > 0)
 			await new Promise<void>(resolve => {
 				this.#stir = resolve;
 				if (this.#stoppedBy !== null) return;
@@ -334,14 +397,14 @@ class Pass {
 		await clock.turn();
 	}
 
-	/** Extends the leases of what runs, three times as often as they end; learns of cancels and losses. */
+	/** Extends the leases of what runs or waits to be recorded, three times as often as they end; learns of cancels and losses. */
 	#heartbeat(): () => void {
 		const everyMs = this.#deps.config.leaseMs / 3;
 		let cancelTimer = () => {};
 		let over = false;
 		const beat = async (): Promise<void> => {
-			if (this.#running.size > 0) {
-				const runs = [...this.#running.values()];
+			const runs = [...this.#running.values(), ...this.#ended.map(({ run }) => run)];
+			if (runs.length > 0 && this.#affords(STATEMENTS.beat)) {
 				const leases = runs.map(({ job, attempt }) => {
 					const progress = attempt.takeProgress();
 					return { id: job.id, token: job.token, ...(progress === undefined ? {} : { progress }) };
@@ -407,6 +470,12 @@ class Pass {
 			next_wake_reason: next.reason,
 		};
 	}
+}
+
+const endingsOf = (ended: readonly Ended[]): Ending[] => ended.map(({ ending }) => ending);
+function recordCost(endings: readonly Ending[]): number {
+	if (endings.length === 0) return 0;
+	return STATEMENTS.record + (endings.some(ending => "followUps" in ending) ? STATEMENTS.followUps : 0);
 }
 
 const OUTCOME_OF_ENDING: Record<Ending["outcome"], Outcome> = {

@@ -103,8 +103,11 @@ export function connect() {
 		listenForSilence();
 		void receive(JSON.parse(event.data));
 	});
-	opened.addEventListener("close", () => {
-		if (socket === opened) lost();
+	opened.addEventListener("close", ({ code }) => {
+		if (socket !== opened) return;
+		// 1001: the server hangs up in good order, and may be called again at once.
+		if (code === 1001) connect();
+		else lost();
 	});
 	tell();
 }

@@ -153,14 +153,26 @@ describe("this test", () => {
 });
 
 describe("imports", () => {
-	it("of functions/*.ts lead to lib/ only; functions/all.ts lists its siblings, functions/worker.ts is a root", () => {
-		const files = inRoom("functions").filter(({ path }) => !path.startsWith("functions/tasks/") && path !== "functions/worker.ts");
+	it("of functions/*.ts lead to lib/ only; functions/all.ts lists its siblings, functions/worker* are roots", () => {
+		const files = inRoom("functions").filter(({ path }) => !/^functions\/(?:tasks\/|worker)/.test(path));
 		expect(
 			strangers(files, (name, path) => /^(?:lib\/|zod$)/.test(name) || (path === "functions/all.ts" && /^functions\/\w+\.ts$/.test(name))),
 		).toEqual([]);
 		for (const { path, imports } of files)
 			if (path !== "functions/all.ts")
 				expect([path, imports.filter(name => name.startsWith("lib/storage/") && name !== "lib/storage/storage.ts")]).toEqual([path, []]);
+	});
+
+	it("of functions/worker/ lead to lib/ and hono; the roots beside it bring the functions, the tasks and the driver", () => {
+		const roots = inRoom("functions").filter(({ path }) => path.startsWith("functions/worker"));
+		expect(
+			strangers(roots, (name, path) =>
+				path.startsWith("functions/worker/")
+					? /^(?:lib\/|functions\/worker\/|hono$)/.test(name)
+					: /^(?:lib\/|functions\/worker\/|functions\/all\.ts$|functions\/tasks\/index\.ts$|postgres$)/.test(name),
+			),
+		).toEqual([]);
+		expect(sources.get("functions/worker.ts")!.imports).not.toContain("postgres");
 	});
 
 	it('of functions/tasks/*.ts lead to "tickq" and packages only; its index lists its siblings', () => {
@@ -194,8 +206,9 @@ describe("imports", () => {
 		expect(strangers(inRoom("public"), name => /^(?:public\/|\/vendor\/)/.test(name))).toEqual([]);
 	});
 
-	it("never lead to test/ from outside", () => {
-		const outside = [...sources.values()].filter(({ path }) => !path.startsWith("test/"));
+	it("never lead to test/ from outside; benchmarks may start the databases that tests start", () => {
+		const outside = [...sources.values()].filter(({ path }) => !path.startsWith("test/") && !path.startsWith("bench/"));
+		expect(strangers(inRoom("bench"), name => !name.startsWith("test/") || name.startsWith("test/support/"))).toEqual([]);
 		expect(strangers(outside, name => !name.startsWith("test/"))).toEqual([]);
 	});
 
@@ -286,7 +299,7 @@ describe("functions", () => {
 
 	it("stand each in the file of its name, which exports it and nothing else", () => {
 		const files = filesOf("functions").filter(
-			path => /^functions\/\w+\.ts$/.test(path) && !["functions/all.ts", "functions/worker.ts"].includes(path),
+			path => /^functions\/\w+\.ts$/.test(path) && !/^functions\/(?:all|worker\w*)\.ts$/.test(path),
 		);
 		expect(files.map(path => path.slice("functions/".length, -".ts".length)).sort()).toEqual(Object.keys(operations).sort());
 		for (const path of files) {

@@ -37,7 +37,7 @@ export interface Engine {
 	submit(gather: () => { readonly rows: readonly SubmitRow[]; readonly nowMs: number }): Promise<SubmitAnswer[]>;
 
 	tenantNamed(name: string): Promise<Row | undefined>;
-	tenantNumbered(id: number): Promise<Row | undefined>;
+	tenantsNumbered(ids: readonly number[]): Promise<Row[]>;
 	tasks(): Promise<Row[]>;
 	/** Gives numbers to tasks that have none. */
 	writeTasks(names: readonly string[]): Promise<void>;

@@ -105,13 +105,14 @@ export function toNextDue(row: Row, nowMs: number): NextDue {
 			reason = candidate;
 		}
 	}
-	const flags = {
+	const more = {
+		delayedAt: row.delayed,
 		claim: row.ready === 1 || isDue(row.delayed),
 		leases: isDue(row.lease),
 		starts: isDue(row.start_by),
 		old: row.prune !== null && isDue(row.prune - PRUNE_LATENESS_MS),
 	};
-	return row.ready === 1 ? { at: nowMs, reason: "ready", ...flags } : { at, reason, ...flags };
+	return row.ready === 1 ? { at: nowMs, reason: "ready", ...more } : { at, reason, ...more };
 }
 
 export const toHeld = (rows: readonly Row[]): Held[] =>

@@ -101,6 +101,8 @@ export interface ClaimRequest {
 	/** Fencing token, new for every claim: a random integer below 2^53. */
 	readonly token: number;
 	readonly worker: string;
+	/** False: nothing delayed is due as far as the caller knows, so that a store which pays for each statement need not look. */
+	readonly promote?: boolean;
 }
 export interface Claimed extends Job {
 	readonly token: number;
@@ -142,6 +144,8 @@ export interface Moved extends JobRef {
 export interface NextDue {
 	readonly at: number | null;
 	readonly reason: "ready" | "delayed" | "lease" | "start_by" | "prune" | "nothing";
+	/** When the first delayed job is due. */
+	readonly delayedAt: number | null;
 	/** Whether a claim may find something now, and which sweeps have something to do. */
 	readonly claim: boolean;
 	readonly leases: boolean;

@@ -65,11 +65,6 @@ class Store implements Storage {
 		const row = await this.engine.tenantNamed(name);
 		return row === undefined ? undefined : this.names.learnTenant(row);
 	}
-	async #tenantName(id: number): Promise<string> {
-		const row = await this.engine.tenantNumbered(id);
-		if (row !== undefined) this.names.learnTenant(row);
-		return row?.name ?? "";
-	}
 	async learnTasks(): Promise<void> {
 		for (const row of await this.engine.tasks()) this.names.learnTask(row);
 	}
@@ -126,9 +121,13 @@ class Store implements Storage {
 
 	async toJobs(rows: readonly Row[]): Promise<Job[]> {
 		const jobs: Job[] = [];
+		const names = new Map<number, string | undefined>(rows.map(row => [row.tenant_id, this.names.tenantName(row.tenant_id)]));
+		const strangers = [...names.keys()].filter(id => names.get(id) === undefined);
+		for (const row of strangers.length === 0 ? [] : await this.engine.tenantsNumbered(strangers))
+			names.set(this.names.learnTenant(row), row.name);
 		for (const row of rows) {
 			const taskId = taskOfLane(row.lane_id);
-			const tenant = this.names.tenantName(row.tenant_id) ?? (await this.#tenantName(row.tenant_id));
+			const tenant = names.get(row.tenant_id) ?? "";
 			const task = this.names.taskName(taskId) ?? (await this.#taskName(taskId));
 			jobs.push(toJob(row, tenant, task));
 		}
@@ -296,11 +295,12 @@ class EngineWorkerStore implements WorkerStore {
 
 	async finishIfLeased(given: readonly Ending[], nowMs: number): Promise<Moved[]> {
 		const endings = firstOfEach(given);
-		const followUps: SubmitRow[] = [];
-		for (const ending of endings)
-			if (ending.outcome === "done")
-				for (const job of ending.followUps ?? [])
-					followUps.push({ laneId: await this.#store.laneId(job.tenant, job.task), job, parent: ending });
+		// Asked for together, so that lanes that are new are made together.
+		const followUps: readonly SubmitRow[] = await Promise.all(
+			endings
+				.flatMap(ending => (ending.outcome === "done" ? (ending.followUps ?? []).map(job => ({ job, parent: ending })) : []))
+				.map(async ({ job, parent }) => ({ laneId: await this.#store.laneId(job.tenant, job.task), job, parent })),
+		);
 		return (await this.#engine.finish(endings, followUps, this.#store.defaults, nowMs)).map(toMoved);
 	}
 

@@ -1,12 +1,15 @@
 /**
  * What every storage engine must do, in the words of lib/storage/storage.ts. An engine's test file calls `conformance` with a way to open
- * a fresh, empty store (with DEFAULTS and TASKS of desk.ts). Every test ends with a recount of its store.
+ * a fresh, empty store (with DEFAULTS and TASKS of desk.ts). Every test ends with a recount of its store. The suite is some 6,000 calls, 3,700
+ * of them one after the other, so that an engine behind a network has time for it: `stock` what is many, and read side by side.
  */
-import { describe, expect, it as vitestIt } from "vitest";
-import { isEnded, STATES, type State, TRANSITIONS } from "../../lib/job.ts";
-import type { Claimed, Ending, Lease, ListQuery, Storage } from "../../lib/storage/storage.ts";
+import { expect, describe as vitestDescribe, it as vitestIt } from "vitest";
+import { isEnded, type Job, STATES, type State, TRANSITIONS } from "../../lib/job.ts";
+import type { Claimed, Ending, Lease, ListQuery, Moved, Storage } from "../../lib/storage/storage.ts";
 import {
 	CANCELLED,
+	type Claiming,
+	createRandom,
 	DAY,
 	DEFAULTS,
 	Desk,
@@ -26,10 +29,64 @@ import {
 
 export interface Opened {
 	readonly storage: Storage;
+	/** Another, independent connection to this very store, as another process would have. Without it, racers share the one there is. */
+	again?(): Promise<Storage>;
+	/** Closes `storage` and takes the store away; what `again` answered is closed by then. */
 	close(): Promise<void>;
 }
 
+export interface ConformanceOptions {
+	/** Tests that this engine does not pass, by full name (`section > title`), with the reason. One that names no test fails. */
+	readonly skip?: Readonly<Record<string, string>>;
+}
+
+/** What is wrong with a list of skips. */
+export const wrongSkips = (skip: Readonly<Record<string, string>>, titles: ReadonlySet<string>): string[] => [
+	...Object.keys(skip)
+		.filter(title => !titles.has(title))
+		.map(title => `there is no test "${title}"`),
+	...Object.keys(skip)
+		.filter(title => skip[title]!.trim() === "")
+		.map(title => `"${title}" is skipped without a reason`),
+];
+
+/** Desks at one store in a race, each with a connection of its own where the engine has such. */
+const RACERS = 4;
+/** Lives of each race; more: `TICKQ_RACES=20 npx vitest run test/storage/sqlite.test.ts -t races`. */
+const RACE_SEEDS = Number(process.env.TICKQ_RACES ?? 1);
+
 const ids = (jobs: readonly { readonly id: number }[]): number[] => jobs.map(job => job.id);
+/** Seeded choices. */
+class Chance {
+	readonly #random: () => number;
+	constructor(seed: number) {
+		this.#random = createRandom(seed);
+	}
+	upTo(n: number): number {
+		return Math.floor(this.#random() * n);
+	}
+	is(p: number): boolean {
+		return this.#random() < p;
+	}
+	pick<T>(items: readonly T[]): T {
+		return items[this.upTo(items.length)]!;
+	}
+	shuffle<T>(items: readonly T[]): T[] {
+		const all = [...items];
+		for (let i = all.length - 1; i > 0; i--) {
+			const other = this.upTo(i + 1);
+			[all[i], all[other]] = [all[other]!, all[i]!];
+		}
+		return all;
+	}
+	/** Begins all of them at once, in an order of chance; answers in the order given. */
+	async atOnce<T>(acts: readonly (() => Promise<T>)[]): Promise<T[]> {
+		const begun = new Map(this.shuffle(acts.map((act, i) => [i, act] as const)).map(([i, act]) => [i, act()]));
+		return Promise.all(acts.map((_, i) => begun.get(i)!));
+	}
+}
+
+const byId = <T extends { readonly id: number }>(jobs: readonly T[]): T[] => [...jobs].sort((a, b) => a.id - b.id);
 const leaseOf = ({ id, token }: Claimed): Lease => ({ id, token });
 const sorted = (numbers: Iterable<number>): number[] => [...numbers].sort((a, b) => a - b);
 const count = <T>(items: readonly T[]): Map<T, number> => {
@@ -37,6 +94,13 @@ const count = <T>(items: readonly T[]): Map<T, number> => {
 	for (const item of items) counts.set(item, (counts.get(item) ?? 0) + 1);
 	return counts;
 };
+
+/** Many claims at once; then one alone, for what they left to each other. */
+async function claimAtOnce(q: Desk, callers: number, claiming: (i: number) => Claiming): Promise<Claimed[]> {
+	const claims = await Promise.all(Array.from({ length: callers }, (_, i) => q.claim(claiming(i))));
+	for (const [i, jobs] of claims.entries()) expect(jobs.length).toBeLessThanOrEqual(claiming(i).limit ?? 1);
+	return [...claims.flat(), ...(await q.claim({ ...claiming(0), limit: 100 }))];
+}
 
 /** Brings a job into a state, by the shortest way. The lease is the last that was held. */
 const REACH: Record<State, (q: Desk) => Promise<{ id: number; lease?: Claimed }>> = {
@@ -165,21 +229,46 @@ const ACTS: readonly {
 	{ name: "retry", from: ["failed", "dead", "cancelled"], act: (q, id) => q.retry(id) },
 ];
 
-export function conformance(name: string, open: () => Promise<Opened>): void {
+export function conformance(name: string, open: () => Promise<Opened>, { skip = {} }: ConformanceOptions = {}): void {
+	let section = "";
+	const titles = new Set<string>();
+	const describe = (title: string, body: () => void) =>
+		vitestDescribe(title, () => {
+			section = title;
+			body();
+		});
 	/** A test with a store of its own, which must add up when it ends. */
-	const withStore = (body: (q: Desk) => Promise<void>) => async () => {
-		const { storage, close } = await open();
-		try {
-			const q = new Desk(storage);
-			await body(q);
-			await q.audit();
-		} finally {
-			await close();
-		}
+	const it = (title: string, body: (q: Desk, opened: Opened) => Promise<void>) => {
+		const full = `${section} > ${title}`;
+		titles.add(full);
+		vitestIt(title, async context => {
+			if (skip[full] !== undefined) context.skip(skip[full]);
+			const opened = await open();
+			try {
+				const q = new Desk(opened.storage);
+				await body(q, opened);
+				await q.audit();
+			} finally {
+				await opened.close();
+			}
+		});
 	};
-	const it = (title: string, body: (q: Desk) => Promise<void>) => vitestIt(title, withStore(body));
+	/** A test with several desks at its store, the first of which is `q`. */
+	const race = (title: string, body: (q: Desk, racers: readonly Desk[], chance: Chance) => Promise<void>) => {
+		for (let seed = 1; seed <= RACE_SEEDS; seed++)
+			it(seed === 1 ? title : `${title} (seed ${seed})`, async (q, opened) => {
+				const others: Storage[] = [];
+				try {
+					if (opened.again !== undefined) while (others.length < RACERS - 1) others.push(await opened.again());
+					const racers = Array.from({ length: RACERS }, (_, i) => (i === 0 ? q : new Desk(others[i - 1] ?? q.storage, q)));
+					await body(q, racers, new Chance(seed));
+				} finally {
+					await Promise.all(others.map(storage => storage.close()));
+				}
+			});
+	};
 
-	describe(name, () => {
+	vitestDescribe(name, () => {
 		describe("the table of moves", () => {
 			for (const row of TRANSITIONS)
 				it(`${row.from} → ${row.to}: ${row.event}`, async q => {
@@ -193,13 +282,15 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			for (const state of STATES)
 				it(`holds a ${state} job against everything that is not in it`, async q => {
 					const { id, lease = { id: -1, token: 1 } } = await REACH[state](q);
+					const look = async () => {
+						const [job, counts] = await Promise.all([q.get(id), q.tenant().counts()]);
+						return { job, counts: { ...counts, version: 0 } };
+					};
+					const before = await look();
 					for (const { name, from, act } of ACTS) {
 						if (from.includes(state)) continue;
-						const before = await q.get(id);
-						const counts = await q.tenant().counts();
 						await act(q, id, { ...lease, id });
-						expect(await q.get(id), name).toEqual(before);
-						expect({ ...(await q.tenant().counts()), version: 0 }, name).toEqual({ ...counts, version: 0 });
+						expect(await look(), name).toEqual(before);
 					}
 				});
 
@@ -236,9 +327,10 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 					traceParent: "00-aa-bb-01",
 				});
 				const answer = await q.tenant().insertJob(job, q.now);
-				expect(answer).toEqual({ status: "created", id: 1, createdAt: q.now });
-				expect(await q.tenant().getJobById(1)).toEqual({
-					id: 1,
+				if (answer.status !== "created") throw new Error(`not created but ${answer.status}`);
+				expect(answer).toEqual({ status: "created", id: expect.any(Number), createdAt: q.now });
+				expect(await q.tenant().getJobById(answer.id)).toEqual({
+					id: answer.id,
 					tail: job.tail,
 					tenant: "acme",
 					task: "b",
@@ -274,15 +366,25 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("gives ids that grow, also in one turn", async q => {
-				const given = [await q.submit(), ...(await q.fill(1200)), await q.submit()];
-				expect(given).toEqual(Array.from({ length: 1202 }, (_, i) => i + 1));
+				const first = await q.submit();
+				const together = await q.fill(502);
+				const given = [first, ...sorted(together), await q.submit()];
+				expect(given).toEqual(sorted(new Set(given)));
+				expect(first).toBeGreaterThan(0);
+				expect(given.every(Number.isSafeInteger)).toBe(true);
 			});
 
-			it("makes jobs of one turn at the latest of their instants", async q => {
+			it("makes a job at its instant, or at a later one of those that are stored together with it", async q => {
 				const tenant = q.tenant();
 				await q.submit();
-				const answers = await Promise.all([3, 9, 6].map(ms => tenant.insertJob(q.job(), T0 + ms)));
-				for (const answer of answers) expect(answer).toMatchObject({ status: "created", createdAt: T0 + 9 });
+				const instants = [3, 9, 6].map(ms => T0 + ms);
+				const answers = await Promise.all(instants.map(at => tenant.insertJob(q.job(), at)));
+				for (const [i, answer] of answers.entries()) {
+					if (answer.status !== "created") throw new Error(`not created but ${answer.status}`);
+					expect(instants).toContain(answer.createdAt);
+					expect(answer.createdAt).toBeGreaterThanOrEqual(instants[i]!);
+					expect((await tenant.getJobById(answer.id))!.createdAt).toBe(answer.createdAt);
+				}
 			});
 
 			it("runs at once what was due in the past", async q => {
@@ -292,11 +394,11 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			it("refuses above the backlog limit, exactly, also in one turn", async q => {
 				await q.operator.setLimits("acme", { backlog: 10 });
-				const answers = await Promise.all(Array.from({ length: 64 }, (_, i) => q.offer(i % 3 === 0 ? { runAt: q.now + 1 } : {})));
+				const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => q.offer(i % 3 === 0 ? { runAt: q.now + 1 } : {})));
 				expect(count(answers.map(answer => answer.status))).toEqual(
 					new Map([
 						["created", 10],
-						["backlog_full", 54],
+						["backlog_full", 30],
 					]),
 				);
 				expect((await q.offer()).status).toBe("backlog_full");
@@ -309,7 +411,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			it("counts each tenant's backlog by itself in one turn", async q => {
 				await q.operator.setLimits("one", { backlog: 3 });
 				await q.operator.setLimits("two", { backlog: 5 });
-				const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => q.offer({ tenant: ["one", "two"][i % 2]! })));
+				const answers = await Promise.all(Array.from({ length: 24 }, (_, i) => q.offer({ tenant: ["one", "two"][i % 2]! })));
 				const created = answers.map((answer, i) => [answer.status, i % 2] as const).filter(([status]) => status === "created");
 				expect(created.filter(([, who]) => who === 0)).toHaveLength(3);
 				expect(created.filter(([, who]) => who === 1)).toHaveLength(5);
@@ -334,13 +436,21 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				const stored = await q.fill(TEXTS.length, i => ({ payload: TEXTS[i]! }));
 				const claimed = await q.claim({ limit: 100 });
 				expect(new Map(claimed.map(job => [job.id, job.payload]))).toEqual(new Map(stored.map((id, i) => [id, TEXTS[i]!])));
+				await q.worker.extendLeases(
+					claimed.map((job, i) => ({ ...leaseOf(job), progress: TEXTS[i]! })),
+					LEASE_MS,
+					q.now,
+				);
+				await q.worker.finishIfLeased(
+					claimed.map((job, i) =>
+						ending(job, i % 2 === 0 ? { outcome: "done", result: TEXTS[i]! } : { outcome: "failed", error: TEXTS[i]! }),
+					),
+					q.now,
+				);
 				for (const [i, job] of claimed.entries()) {
-					const text = TEXTS[i]!;
-					await q.worker.extendLeases([{ ...job, progress: text }], LEASE_MS, q.now);
-					await q.finish(job, i % 2 === 0 ? { outcome: "done", result: text } : { outcome: "failed", error: text });
 					const after = await q.get(job.id);
-					expect(after.progress).toBe(text);
-					expect(i % 2 === 0 ? after.result : after.error).toBe(text);
+					expect(after.progress).toBe(TEXTS[i]);
+					expect(i % 2 === 0 ? after.result : after.error).toBe(TEXTS[i]);
 				}
 			});
 
@@ -369,9 +479,8 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 		describe("claimDueJobs", () => {
 			it("gives no job to two callers", async q => {
-				await q.fill(100, i => ({ tenant: `t${i % 7}`, task: TASKS[i % 3]! }));
-				const claims = await Promise.all(Array.from({ length: 40 }, (_, i) => q.claim({ limit: (i % 5) + 1 })));
-				const given = claims.flat();
+				await q.stock(100, i => ({ tenant: `t${i % 7}`, task: TASKS[i % 3]! }));
+				const given = await claimAtOnce(q, 30, i => ({ limit: (i % 5) + 1 }));
 				expect(given).toHaveLength(100);
 				expect(new Set(ids(given)).size).toBe(100);
 			});
@@ -396,14 +505,14 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			it("keeps a tenant's limit exact under many claimers", async q => {
 				await q.operator.setLimits("acme", { concurrency: 7 });
-				await q.fill(50, i => ({ task: TASKS[i % 3]! }));
+				await q.stock(50, i => ({ task: TASKS[i % 3]! }));
 				await q.fill(5, { tenant: "other" });
-				const claims = (await Promise.all(Array.from({ length: 64 }, (_, i) => q.claim({ limit: (i % 3) + 1 })))).flat();
+				const claims = await claimAtOnce(q, 30, i => ({ limit: (i % 3) + 1 }));
 				const mine = claims.filter(job => job.tenant === "acme");
 				expect(mine).toHaveLength(7);
 				expect(claims).toHaveLength(12);
 				await q.finish(mine.slice(0, 3));
-				expect((await Promise.all(Array.from({ length: 20 }, () => q.claim({ limit: 2 })))).flat()).toHaveLength(3);
+				expect(await claimAtOnce(q, 10, () => ({ limit: 2 }))).toHaveLength(3);
 				expect((await q.tenant().counts()).running).toBe(7);
 			});
 
@@ -423,7 +532,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("takes only the tasks it is asked for", async q => {
-				await q.fill(30, i => ({ task: TASKS[i % 3]! }));
+				await q.stock(30, i => ({ task: TASKS[i % 3]! }));
 				const some = await q.claim({ tasks: ["b"], limit: 100 });
 				expect(some.map(job => job.task)).toEqual(Array(10).fill("b"));
 				expect(await q.claim({ tasks: ["b", "unknown"], limit: 100 })).toEqual([]);
@@ -439,7 +548,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			it("keeps a task's limit over all tenants", async q => {
 				await q.operator.setTask("a", { concurrency: 4 });
-				await q.fill(60, i => ({ tenant: `t${i % 5}`, task: TASKS[i % 2]! }));
+				await q.stock(60, i => ({ tenant: `t${i % 5}`, task: TASKS[i % 2]! }));
 				const claims: Claimed[] = [];
 				for (let i = 0; i < 20; i++) claims.push(...(await q.claim({ limit: 5 })));
 				const limited = claims.filter(job => job.task === "a");
@@ -456,7 +565,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			it("keeps a tenant's limit for one task", async q => {
 				await q.operator.setLimits("acme", { tasks: { a: 2 } });
 				await q.fill(20, i => ({ task: TASKS[i % 2]! }));
-				const claims = (await Promise.all(Array.from({ length: 10 }, () => q.claim({ limit: 3 })))).flat();
+				const claims = await claimAtOnce(q, 10, () => ({ limit: 3 }));
 				expect(count(claims.map(job => job.task))).toEqual(
 					new Map([
 						["a", 2],
@@ -486,7 +595,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				await q.operator.setLimits("full", { concurrency: 1 });
 				await q.operator.setLimits("paused", { paused: true });
 				await q.operator.setTask("c", { concurrency: 0 });
-				await q.fill(300, i => ({ tenant: ["full", "paused", "free"][i % 3]!, task: TASKS[Math.floor(i / 3) % 3]! }));
+				await q.stock(300, i => ({ tenant: ["full", "paused", "free"][i % 3]!, task: TASKS[Math.floor(i / 3) % 3]! }));
 				const claims = [...(await q.claim({ limit: 20 })), ...(await q.claim({ limit: 1000 }))];
 				expect(count(claims.map(job => job.tenant)).get("free")).toBe(67);
 				expect(claims).toHaveLength(68);
@@ -495,14 +604,14 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 		describe("order within a tenant", () => {
 			it("is that of their coming", async q => {
-				const submitted = await q.fill(30, i => ({ task: TASKS[i % 3]! }));
+				const submitted = await q.line(12, i => ({ task: TASKS[i % 3]! }));
 				expect(await q.claimInTurn()).toEqual(submitted);
 			});
 
 			it("moves by a minute for each point of priority, across tasks", async q => {
 				const start = q.now;
 				const submitted: { id: number; due: number }[] = [];
-				for (let i = 0; i < 40; i++) {
+				for (let i = 0; i < 30; i++) {
 					q.now = start + i * 20_000;
 					const priority = [0, 3, -2, 10, 1][i % 5]!;
 					submitted.push({ id: await q.submit({ priority, task: TASKS[i % 3]! }), due: q.now - priority * MINUTE });
@@ -542,7 +651,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("is kept by a job that comes back", async q => {
-				const [first, second] = await q.fill(2);
+				const [first, second] = await q.line(2);
 				await q.finish(await q.claimOne(), RELEASE);
 				expect((await q.claimOne()).id).toBe(first);
 				await q.worker.forfeitLeases("worker", q.now);
@@ -563,13 +672,13 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			};
 
 			for (const [limit, claims] of [
-				[1, 300],
-				[10, 90],
-				[100, 12],
+				[1, 60],
+				[10, 18],
+				[100, 6],
 			] as const)
 				it(`are by weight, 1:2:3 at claim(${limit})`, async q => {
 					await weights(q);
-					for (const weight of [1, 2, 3]) await q.fill(limit * claims * 0.6, i => ({ tenant: `w${weight}`, task: TASKS[i % 3]! }));
+					for (const weight of [1, 2, 3]) await q.stock(limit * claims * 0.6, i => ({ tenant: `w${weight}`, task: TASKS[i % 3]! }));
 					const served = await tenantsOf(q, claims, limit);
 					for (const weight of [1, 2, 3]) {
 						const share = (claims * limit * weight) / 6;
@@ -580,23 +689,23 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 					}
 				});
 
-			it("serve a lone job behind another tenant's 10,000 with the next claim(1)", async q => {
-				await q.fill(10_000, { tenant: "loud" });
+			it("serve a lone job behind another tenant's 3,000 with the next claim(1)", async q => {
+				await q.stock(3000, { tenant: "loud" });
 				for (const limit of [1, 1, 10]) await q.claim({ limit });
 				const lone = await q.submit({ tenant: "lone" });
 				expect((await q.claimOne()).id).toBe(lone);
 			});
 
 			it("give a waking tenant no saved-up credit", async q => {
-				await q.fill(500, { tenant: "awake" });
-				await tenantsOf(q, 200, 1);
-				await q.fill(200, { tenant: "woken" });
-				const served = await tenantsOf(q, 100, 1);
-				expect(Math.abs(served.get("woken")! - 50)).toBeLessThanOrEqual(1);
+				await q.stock(300, { tenant: "awake" });
+				await tenantsOf(q, 5, 40);
+				await q.stock(100, { tenant: "woken" });
+				const served = await tenantsOf(q, 16, 1);
+				expect(Math.abs(served.get("woken")! - 8)).toBeLessThanOrEqual(1);
 			});
 
 			it("share the first large claim with a waking tenant", async q => {
-				await q.fill(300, { tenant: "awake" });
+				await q.stock(300, { tenant: "awake" });
 				await tenantsOf(q, 20, 10);
 				await q.fill(20, { tenant: "woken" });
 				expect(Math.abs((await tenantsOf(q, 1, 10)).get("woken")! - 5)).toBeLessThanOrEqual(1);
@@ -604,57 +713,57 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			it("give no saved-up credit to one that was at its limit", async q => {
 				await q.operator.setLimits("full", { concurrency: 1 });
-				await q.fill(300, i => ({ tenant: ["full", "free"][i % 2]! }));
-				await tenantsOf(q, 100, 1);
+				await q.stock(300, i => ({ tenant: ["full", "free"][i % 2]! }));
+				await tenantsOf(q, 5, 20);
 				await q.operator.setLimits("full", { concurrency: 1000 });
-				const served = await tenantsOf(q, 40, 1);
-				expect(Math.abs(served.get("full")! - 20)).toBeLessThanOrEqual(1);
+				const served = await tenantsOf(q, 16, 1);
+				expect(Math.abs(served.get("full")! - 8)).toBeLessThanOrEqual(1);
 			});
 
 			for (const hold of [{ paused: true }, { concurrency: 0 }] as const)
 				it(`give a waking tenant no saved-up credit while a task is held (${Object.keys(hold)})`, async q => {
 					await q.operator.setTask("b", hold);
 					await q.submit({ tenant: "held", task: "b" });
-					await q.fill(500, { tenant: "awake" });
-					await tenantsOf(q, 200, 1);
-					await q.fill(200, { tenant: "woken" });
-					const served = await tenantsOf(q, 100, 1);
-					expect(Math.abs(served.get("woken")! - 50)).toBeLessThanOrEqual(1);
+					await q.stock(300, { tenant: "awake" });
+					await tenantsOf(q, 5, 40);
+					await q.stock(100, { tenant: "woken" });
+					const served = await tenantsOf(q, 16, 1);
+					expect(Math.abs(served.get("woken")! - 8)).toBeLessThanOrEqual(1);
 				});
 
 			it("give no saved-up credit to one whose other task is held", async q => {
 				await q.operator.setTask("b", { paused: true });
 				await q.submit({ tenant: "half", task: "b" });
-				await q.fill(500, { tenant: "awake" });
-				await tenantsOf(q, 200, 1);
-				await q.fill(200, { tenant: "half" });
-				const served = await tenantsOf(q, 100, 1);
-				expect(Math.abs(served.get("half")! - 50)).toBeLessThanOrEqual(1);
+				await q.stock(300, { tenant: "awake" });
+				await tenantsOf(q, 5, 40);
+				await q.stock(100, { tenant: "half" });
+				const served = await tenantsOf(q, 16, 1);
+				expect(Math.abs(served.get("half")! - 8)).toBeLessThanOrEqual(1);
 			});
 
 			it("give no saved-up credit to one that had only its limit of another task running", async q => {
 				await q.operator.setLimits("half", { tasks: { b: 0 } });
 				await q.submit({ tenant: "half", task: "b" });
-				await q.fill(500, { tenant: "awake" });
-				await tenantsOf(q, 200, 1);
-				await q.fill(200, { tenant: "half" });
-				const served = await tenantsOf(q, 100, 1);
-				expect(Math.abs(served.get("half")! - 50)).toBeLessThanOrEqual(1);
+				await q.stock(300, { tenant: "awake" });
+				await tenantsOf(q, 5, 40);
+				await q.stock(100, { tenant: "half" });
+				const served = await tenantsOf(q, 16, 1);
+				expect(Math.abs(served.get("half")! - 8)).toBeLessThanOrEqual(1);
 			});
 
 			it("give no saved-up credit to the tenants of a task that was paused", async q => {
 				await q.operator.setTask("b", { paused: true });
-				await q.fill(200, { tenant: "paused", task: "b" });
-				await q.fill(500, { tenant: "awake" });
-				await tenantsOf(q, 200, 1);
+				await q.stock(100, { tenant: "paused", task: "b" });
+				await q.stock(300, { tenant: "awake" });
+				await tenantsOf(q, 5, 40);
 				await q.operator.setTask("b", { paused: false });
-				const served = await tenantsOf(q, 100, 1);
-				expect(Math.abs(served.get("paused")! - 50)).toBeLessThanOrEqual(1);
+				const served = await tenantsOf(q, 16, 1);
+				expect(Math.abs(served.get("paused")! - 8)).toBeLessThanOrEqual(1);
 			});
 
 			it("give one that was held no more than a claim of credit, however large the claims", async q => {
 				await q.operator.setLimits("held", { paused: true });
-				await q.fill(800, i => ({ tenant: ["held", "awake"][i % 2]! }));
+				await q.stock(800, i => ({ tenant: ["held", "awake"][i % 2]! }));
 				await tenantsOf(q, 20, 10);
 				await q.operator.setLimits("held", { paused: false });
 				const served = await tenantsOf(q, 20, 10);
@@ -662,9 +771,9 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("ask nothing back from a tenant that was alone", async q => {
-				await q.fill(100, { tenant: "alone" });
+				await q.stock(100, { tenant: "alone" });
 				await q.finish(await q.claim({ limit: 100 }));
-				await q.fill(200, { tenant: "loud" });
+				await q.stock(200, { tenant: "loud" });
 				await q.claim();
 				const lone = await q.submit({ tenant: "alone" });
 				expect(ids([await q.claimOne(), await q.claimOne()])).toContain(lone);
@@ -673,10 +782,10 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			it("hold for claimers of some tasks and of all, mixed", async q => {
 				for (const tenant of ["x", "y", "z"]) {
 					await q.operator.setLimits(tenant, { concurrency: 100_000 });
-					await q.fill(400, i => ({ tenant, task: TASKS[i % 2]! }));
+					await q.stock(160, i => ({ tenant, task: TASKS[i % 2]! }));
 				}
 				const given: string[] = [];
-				for (let i = 0; i < 150; i++)
+				for (let i = 0; i < 24; i++)
 					for (const tasks of [["a"], ["b"], ["a", "b"]])
 						given.push(...(await q.claim({ tasks, limit: (i % 2) + 1 })).map(job => job.tenant));
 				const served = count(given);
@@ -686,21 +795,21 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			it("hold among the tenants of one task while other tasks are busier", async q => {
 				await q.operator.setLimits("busy", { concurrency: 100_000 });
 				await weights(q);
-				await q.fill(1200, { tenant: "busy", task: "b" });
-				for (const tenant of ["w1", "w3"]) await q.fill(200, { tenant, task: "a" });
+				await q.stock(600, { tenant: "busy", task: "b" });
+				for (const tenant of ["w1", "w3"]) await q.stock(100, { tenant, task: "a" });
 				const given: string[] = [];
-				for (let i = 0; i < 100; i++) {
+				for (let i = 0; i < 28; i++) {
 					await q.claim({ tasks: ["b"], limit: 10 });
 					given.push((await q.claimOne({ tasks: ["a"] })).tenant);
 				}
-				expect(Math.abs(count(given).get("w3")! - 75)).toBeLessThanOrEqual(2);
+				expect(Math.abs(count(given).get("w3")! - 21)).toBeLessThanOrEqual(2);
 			});
 
 			it("do not make a waking tenant wait for the tenants of busier tasks", async q => {
 				await q.operator.setLimits("busy", { concurrency: 100_000 });
-				await q.fill(1000, { tenant: "busy", task: "b" });
-				await q.fill(300, { tenant: "slow", task: "a" });
-				for (let i = 0; i < 90; i++) await q.claim({ tasks: ["b"], limit: 10 });
+				await q.stock(1000, { tenant: "busy", task: "b" });
+				await q.stock(300, { tenant: "slow", task: "a" });
+				for (let i = 0; i < 9; i++) await q.claim({ tasks: ["b"], limit: 100 });
 				await q.claimOne({ tasks: ["a"] });
 				const lone = await q.submit({ tenant: "lone", task: "a" });
 				const next = [await q.claimOne({ tasks: ["a"] }), await q.claimOne({ tasks: ["a"] })];
@@ -719,12 +828,12 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			it("come in fair turns when many are due at once", async q => {
 				const tenants = Array.from({ length: 24 }, (_, i) => `t${i}`);
-				for (const tenant of tenants) await q.fill(60, i => ({ tenant, runAt: q.now + 1000 + (i % 5) }));
+				await q.stock(24 * 60, i => ({ tenant: tenants[Math.floor(i / 60)]!, runAt: q.now + 1000 + (i % 5) }));
 				q.now += 5000;
 				const given: Claimed[] = [];
-				for (let i = 0; i < 72; i++) given.push(...(await q.claim({ limit: 10 })));
+				for (let i = 0; i < 36; i++) given.push(...(await q.claim({ limit: 10 })));
 				const served = count(given.map(job => job.tenant));
-				for (const tenant of tenants) expect(Math.abs((served.get(tenant) ?? 0) - 30), tenant).toBeLessThanOrEqual(3);
+				for (const tenant of tenants) expect(Math.abs((served.get(tenant) ?? 0) - 15), tenant).toBeLessThanOrEqual(3);
 				let left = 24 * 60 - given.length;
 				for (let claims = 0; left > 0; claims++) {
 					expect(claims).toBeLessThan(100);
@@ -733,14 +842,14 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("leave a store that adds up when more are due than one claim promotes", async q => {
-				await q.fill(40, i => ({ runAt: q.now + 1000 + i }));
+				await q.stock(40, i => ({ runAt: q.now + 1000 + i }));
 				q.now += 5000;
 				await q.claim();
 			});
 
 			it("do not hide behind those of a tenant that is held", async q => {
 				await q.operator.setLimits("held", { paused: true });
-				await q.fill(200, { tenant: "held", runAt: q.now + 10 });
+				await q.stock(200, { tenant: "held", runAt: q.now + 10 });
 				const id = await q.submit({ runAt: q.now + 20 });
 				q.now += 100;
 				expect(ids(await q.claim())).toEqual([id]);
@@ -782,7 +891,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				const submitted = await q.fill(3, { key: "k", startBy: q.now + 10 });
 				q.now += 20;
 				const late = await q.worker.cancelLate(100, q.now);
-				expect(sorted(ids(late))).toEqual(submitted);
+				expect(sorted(ids(late))).toEqual(sorted(submitted));
 				expect(await q.tenant().counts()).toMatchObject({ ready: 0, blocked: 0, cancelled: 3 });
 			});
 
@@ -1042,7 +1151,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			it("resets the losses", async q => {
 				const id = await q.submit();
-				for (let i = 0; i < 4; i++) {
+				for (let i = 0; i < 3; i++) {
 					await q.lose(2);
 					expect(await q.get(id)).toMatchObject({ state: "ready", losses: 2 });
 					const job = await q.claimOne();
@@ -1058,7 +1167,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 		describe("expireLeases", () => {
 			it("takes back leases that have run out, the oldest first, no more than it may", async q => {
-				const submitted = await q.fill(5);
+				const submitted = await q.line(5);
 				for (let i = 0; i < 5; i++) await q.claim({ leaseMs: 1000 + i });
 				q.now += 1003;
 				expect(sorted(ids(await q.expire(2)))).toEqual(submitted.slice(0, 2));
@@ -1231,7 +1340,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 					const id = await live(q);
 					const kind = (events: Awaited<ReturnType<Desk["history"]>>) => events.map(({ seq, at, kind }) => ({ seq, at, kind }));
 					const told = kind(await q.history(id));
-					for (let i = 0; i < 3; i++) {
+					for (let i = 0; i < 2; i++) {
 						q.now += 1000;
 						await q.retry(id);
 						expect(kind(await q.history(id)).slice(0, told.length)).toEqual(told);
@@ -1303,7 +1412,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 		describe("keys", () => {
 			it("run the jobs of one key one at a time, in order, across tasks", async q => {
-				const submitted = await q.fill(12, i => ({ key: "k", task: TASKS[i % 3]! }));
+				const submitted = await q.line(12, i => ({ key: "k", task: TASKS[i % 3]! }));
 				const order: number[] = [];
 				for (;;) {
 					const jobs = await q.claim({ limit: 100 });
@@ -1316,7 +1425,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("hold while the job comes back: error, snooze, release, lost lease", async q => {
-				const [first, second] = await q.fill(2, { key: "k" });
+				const [first, second] = await q.line(2, { key: "k" });
 				for (const how of [retryIn(50), snooze(50), RELEASE]) {
 					await q.finish(await q.claimOne(), how);
 					if (how !== RELEASE) expect(await q.claim({ limit: 10 })).toEqual([]);
@@ -1350,7 +1459,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 						await q.expire();
 					},
 				];
-				const submitted = await q.fill(ends.length + 1, { key: "k", maxRetries: 0 });
+				const submitted = await q.line(ends.length + 1, { key: "k", maxRetries: 0 });
 				for (const [i, end] of ends.entries()) {
 					expect(await q.states(submitted.slice(i))).toEqual(["ready", ...Array(ends.length - i).fill("blocked")]);
 					await end(submitted[i]!);
@@ -1400,7 +1509,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("are apart from each other and from those of other tenants", async q => {
-				await q.fill(600, i => ({ key: `k${i % 100}`, tenant: ["one", "two"][Math.floor(i / 100) % 2]!, task: TASKS[i % 3]! }));
+				await q.stock(600, i => ({ key: `k${i % 100}`, tenant: ["one", "two"][Math.floor(i / 100) % 2]!, task: TASKS[i % 3]! }));
 				const orders = new Map<string, number[]>();
 				for (let round = 0; round < 3; round++) {
 					const jobs = await q.claim({ limit: 1000 });
@@ -1430,22 +1539,19 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				expect(await q.all()).toHaveLength(2);
 			});
 
-			it("stores one job for 64 requests of one turn", async q => {
-				const answers = await Promise.all(Array.from({ length: 64 }, (_, i) => q.offer(idempotency("i", i % 4 === 3 ? "other" : "f"))));
-				expect(count(answers.map(answer => answer.status))).toEqual(
-					new Map([
-						["created", 1],
-						["replayed", 47],
-						["key_conflict", 16],
-					]),
-				);
+			it("stores one job for 32 requests of one turn", async q => {
+				const fingerprints = Array.from({ length: 32 }, (_, i) => (i % 4 === 3 ? "other" : "f"));
+				const answers = await Promise.all(fingerprints.map(fingerprint => q.offer(idempotency("i", fingerprint))));
+				const first = answers.findIndex(answer => answer.status === "created");
+				for (const [i, answer] of answers.entries())
+					if (i !== first) expect(answer.status).toBe(fingerprints[i] === fingerprints[first] ? "replayed" : "key_conflict");
 				expect(new Set(answers.map(answer => "id" in answer && answer.id)).size).toBe(1);
 				expect(await q.all()).toHaveLength(1);
 			});
 
-			it("stores one job for 64 requests of different turns", async q => {
+			it("stores one job for 32 requests of different turns", async q => {
 				const answers = await Promise.all(
-					Array.from({ length: 64 }, async (_, i) => {
+					Array.from({ length: 32 }, async (_, i) => {
 						for (let turn = 0; turn < i % 8; turn++) await new Promise<void>(resolve => setImmediate(resolve));
 						return q.offer(idempotency("i"));
 					}),
@@ -1455,10 +1561,10 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("is apart for each key among many in one turn", async q => {
-				const answers = await Promise.all(Array.from({ length: 60 }, (_, i) => q.offer(i % 3 === 0 ? {} : idempotency(`i${i % 10}`))));
+				const answers = await Promise.all(Array.from({ length: 36 }, (_, i) => q.offer(i % 3 === 0 ? {} : idempotency(`i${i % 10}`))));
 				const created = answers.filter(answer => answer.status === "created");
-				expect(created).toHaveLength(20 + 10);
-				expect(await q.all()).toHaveLength(30);
+				expect(created).toHaveLength(12 + 10);
+				expect(await q.all()).toHaveLength(22);
 			});
 
 			it("ends with the key, not with the job", async q => {
@@ -1576,7 +1682,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			/** Jobs of two tenants in every state, task and tag. */
 			const mix = async (q: Desk) => {
-				await q.fill(240, i => ({
+				await q.stock(240, i => ({
 					tenant: ["acme", "other"][i % 2]!,
 					task: TASKS[i % 3]!,
 					...(i % 5 === 0 ? { tags: [`t${i % 4}`, "every"] } : {}),
@@ -1617,21 +1723,25 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 					{ tag: "every", task: "a", statuses: ["done", "failed", "running"] },
 				];
 				for (const filter of filters)
-					for (const [who, list] of [
-						["acme", (query: ListQuery) => q.tenant().listJobs(query)],
-						["other", (query: ListQuery) => q.tenant("other").listJobs(query)],
-						[null, (query: ListQuery) => q.operator.listJobs(query)],
-					] as const) {
-						const expected = all.filter(
-							job =>
-								(who === null || job.tenant === who) &&
-								(filter.statuses?.some(status => status === statusOf(job.state)) ?? true) &&
-								(filter.task === undefined || job.task === filter.task) &&
-								(filter.tag === undefined || job.tags.includes(filter.tag)),
-						);
-						for (const limit of [7, 1000])
-							expect(await pages(list, { ...filter, limit }), `${who} ${JSON.stringify(filter)}`).toEqual(newestFirst(ids(expected)));
-					}
+					await Promise.all(
+						(
+							[
+								["acme", (query: ListQuery) => q.tenant().listJobs(query)],
+								["other", (query: ListQuery) => q.tenant("other").listJobs(query)],
+								[null, (query: ListQuery) => q.operator.listJobs(query)],
+							] as const
+						).map(async ([who, list]) => {
+							const expected = all.filter(
+								job =>
+									(who === null || job.tenant === who) &&
+									(filter.statuses?.some(status => status === statusOf(job.state)) ?? true) &&
+									(filter.task === undefined || job.task === filter.task) &&
+									(filter.tag === undefined || job.tags.includes(filter.tag)),
+							);
+							for (const limit of [60, 1000])
+								expect(await pages(list, { ...filter, limit }), `${who} ${JSON.stringify(filter)}`).toEqual(newestFirst(ids(expected)));
+						}),
+					);
 			});
 
 			it("answers nothing for a tenant that has nothing", async q => {
@@ -1646,10 +1756,11 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("has no next page after a page that is exactly full", async q => {
-				await q.fill(10);
+				const oldest = Math.min(...(await q.fill(10)));
 				expect((await q.tenant().listJobs({ limit: 10 })).next).toBeNull();
 				expect((await q.operator.listJobs({ limit: 10 })).next).toBeNull();
-				expect((await q.tenant().listJobs({ limit: 9 })).next).toBe(2);
+				const { next } = await q.tenant().listJobs({ limit: 9 });
+				expect(ids((await q.tenant().listJobs({ limit: 9, before: next! })).jobs)).toEqual([oldest]);
 			});
 
 			it("answers nothing for no status", async q => {
@@ -1660,14 +1771,14 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 
 			it("finds what is rare in a store of many", async q => {
 				const old = await q.fill(3, { tags: ["rare"], task: "b" });
-				await q.fill(6000, { runAt: q.now + DAY });
+				await q.stock(5100, { runAt: q.now + DAY });
 				for (const filter of [{ tag: "rare" }, { task: "b" }])
 					for (const list of [(query: ListQuery) => q.tenant().listJobs(query), (query: ListQuery) => q.operator.listJobs(query)])
 						expect(await pages(list, { ...filter, limit: 50 })).toEqual(newestFirst(old));
 			});
 
 			it("finds what is common, newest first", async q => {
-				const tagged = await q.fill(5100, { tags: ["common"] });
+				const tagged = await q.stock(5100, { tags: ["common"] });
 				expect(await pages(query => q.tenant().listJobs(query), { tag: "common", limit: 1000 })).toEqual(newestFirst(tagged));
 			});
 
@@ -1676,17 +1787,16 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 					const old = await q.fill(3);
 					const jobs = await q.claim({ limit: 3 });
 					if (status === "failed") await q.finish(jobs, FAILED);
-					await q.fill(6000);
+					await q.stock(5100);
 					expect(await pages(query => q.operator.listJobs(query), { statuses: [status], limit: 50 })).toEqual(newestFirst(old));
 				});
 
 			it("shows what waits once, newest first, when a tenant has very much of it", async q => {
 				await q.operator.setLimits("acme", { concurrency: 100_000 });
-				await q.fill(10, { task: "b" });
-				await q.fill(5100, { task: "a", runAt: q.now + DAY });
-				await q.fill(5100, { task: "a", priority: 100 });
+				const few = await q.fill(10, { task: "b" });
+				const waiting = newestFirst([...few, ...(await q.stock(5100, { task: "a", runAt: q.now + DAY }))]);
+				await q.stock(5100, { task: "a", priority: 100 });
 				for (let i = 0; i < 6; i++) await q.finish(await q.claim({ limit: 850 }));
-				const waiting = newestFirst(Array.from({ length: 5110 }, (_, i) => i + 1));
 				expect(await pages(query => q.tenant().listJobs(query), { statuses: ["pending"], limit: 1000 })).toEqual(waiting);
 			});
 		});
@@ -1736,10 +1846,10 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 
 			it("never gives an id twice", async q => {
-				await q.submit();
+				const first = await q.submit();
 				await q.finish(await q.claimOne());
-				await q.worker.prune(10, q.now + 2 * DAY);
-				expect(await q.submit()).toBe(2);
+				expect(await q.worker.prune(10, q.now + 2 * DAY)).toBe(1);
+				expect(await q.submit()).toBeGreaterThan(first);
 			});
 		});
 
@@ -1817,7 +1927,7 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 		describe("rehearse", () => {
 			it("writes nothing, and predicts what the sweeps and the next claim do", async q => {
 				await q.operator.setLimits("t1", { concurrency: 3, weight: 2 });
-				await q.fill(80, i => ({
+				await q.stock(80, i => ({
 					tenant: `t${i % 4}`,
 					task: TASKS[i % 3]!,
 					priority: i % 5,
@@ -1833,11 +1943,11 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				const before = await state();
 				const foretold = await q.worker.rehearse(request, 7, q.now);
 				expect(await state()).toEqual(before);
-				expect(await q.expire(7)).toEqual(foretold.lost);
-				expect(await q.worker.cancelLate(7, q.now)).toEqual(foretold.late);
+				expect(byId(await q.expire(7))).toEqual(byId(foretold.lost));
+				expect(byId(await q.worker.cancelLate(7, q.now))).toEqual(byId(foretold.late));
 				expect(await q.worker.prune(7, q.now)).toBe(foretold.pruned);
 				const claimed = await q.worker.claimDueJobs(request, q.now);
-				expect(claimed).toEqual(foretold.claimed);
+				expect(byId(claimed)).toEqual(byId(foretold.claimed));
 				expect([foretold.lost.length, foretold.late.length, claimed.length]).toEqual([7, 7, 20]);
 			});
 		});
@@ -1899,11 +2009,587 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 			});
 		});
 
+		describe("races", () => {
+			const HOUR = 60 * MINUTE;
+			const WAYS: readonly How[] = [DONE, FAILED, retryIn(0), retryIn(5), snooze(0), snooze(5), RELEASE, CANCELLED];
+			const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i));
+			const allAtOnce = <T>(racers: readonly Desk[], act: (desk: Desk, i: number) => Promise<T>): Promise<T[]> =>
+				Promise.all(racers.map(act));
+			/** Gives what an act answers until it answers nothing. */
+			const untilNone = async <T>(act: () => Promise<readonly T[]>): Promise<T[]> => {
+				const found: T[] = [];
+				for (let some = await act(); some.length > 0; some = await act()) found.push(...some);
+				return found;
+			};
+			const claimRest = (q: Desk, claiming: Claiming = {}) => untilNone(() => q.claim({ limit: 100, ...claiming }));
+			/** From the jobs themselves, not from any counter. */
+			const running = async (q: Desk) => (await q.all()).filter(job => job.state === "running");
+			const onlyOnce = (numbers: readonly number[], what: string) => expect(sorted(numbers), what).toEqual(sorted(new Set(numbers)));
+
+			race("of claimers take no job twice, and all of them together", async (q, racers, chance) => {
+				await q.stock(150, i => ({ tenant: `t${i % 7}`, task: TASKS[i % 3]! }));
+				const given: Claimed[] = [];
+				for (let round = 0; round < 4; round++)
+					given.push(
+						...(await allAtOnce([...racers, ...racers], (desk, i) => desk.claim({ limit: 2 + chance.upTo(6), worker: `w${i}` }))).flat(),
+					);
+				expect(given.length).toBeGreaterThan(20);
+				given.push(...(await claimRest(q)));
+				onlyOnce(ids(given), "jobs that were given");
+				expect(given).toHaveLength(150);
+				const holders = new Map((await running(q)).map(job => [job.id, job.worker]));
+				for (const job of given) expect(holders.get(job.id)).toBe(job.worker);
+			});
+
+			const CAPS: readonly {
+				what: string;
+				tasks: readonly string[];
+				set: (q: Desk, tenants: readonly string[]) => Promise<unknown>;
+				most: (job: Claimed | Job) => readonly [group: string, most: number];
+			}[] = [
+				{
+					what: "tenants' limits",
+					tasks: TASKS,
+					set: (q, tenants) => Promise.all(tenants.map((tenant, i) => q.operator.setLimits(tenant, { concurrency: 1 + (i % 3) }))),
+					most: ({ tenant }) => [tenant, 1 + (Number(tenant.slice(1)) % 3)],
+				},
+				{
+					what: "tenants' limits for a task",
+					tasks: ["a", "b"],
+					set: (q, tenants) => Promise.all(tenants.map(tenant => q.operator.setLimits(tenant, { tasks: { a: 2, b: 1 } }))),
+					most: ({ tenant, task }) => [`${tenant} ${task}`, task === "a" ? 2 : 1],
+				},
+				{
+					what: "tasks' limits over all tenants",
+					tasks: ["a", "b"],
+					set: async q => {
+						await q.operator.setTask("a", { concurrency: 7 });
+						await q.operator.setTask("b", { concurrency: 3 });
+					},
+					most: ({ task }) => [task, task === "a" ? 7 : 3],
+				},
+			];
+			for (const { what, tasks, set, most } of CAPS)
+				race(`of claimers and finishers keep ${what} exact while all are at them`, async (q, racers, chance) => {
+					const tenants = times(6, i => `t${i}`);
+					await set(q, tenants);
+					await q.stock(360, i => ({ tenant: tenants[i % 6]!, task: TASKS[Math.floor(i / 6) % 3]! }));
+					let held = await claimRest(q, { tasks });
+					const full = count(held.map(job => most(job)[0]));
+					for (const job of held) expect(full.get(most(job)[0])).toBe(most(job)[1]);
+					for (let round = 0; round < 3; round++) {
+						const ends = held.filter(() => chance.is(0.5));
+						const given: Claimed[] = [];
+						const accepted: number[] = [];
+						const finish = (desk: Desk, part: number) => async () => {
+							const endings = ends.filter((_, i) => i % 2 === part).map(job => ending(job, chance.pick([DONE, RELEASE, retryIn(0)])));
+							accepted.push(...ids(await desk.worker.finishIfLeased(endings, q.now)));
+						};
+						const claim = (desk: Desk) => async () => void given.push(...(await desk.claim({ tasks, limit: 1 + chance.upTo(8) })));
+						await chance.atOnce([...racers.map(claim), ...racers.map(claim), finish(racers[0]!, 0), finish(racers[1]!, 1)]);
+						expect(sorted(accepted)).toEqual(sorted(ids(ends)));
+						held = [...held.filter(job => !ends.includes(job)), ...given];
+						const jobs = await running(q);
+						expect(sorted(ids(jobs))).toEqual(sorted(ids(held)));
+						const groups = count(jobs.map(job => most(job)[0]));
+						for (const job of jobs) expect(groups.get(most(job)[0]), most(job)[0]).toBeLessThanOrEqual(most(job)[1]);
+						held.push(...(await claimRest(q, { tasks })));
+						expect(count(held.map(job => most(job)[0])), "the room is used").toEqual(full);
+					}
+				});
+
+			race("of claimers of tasks apart give each what it asked for, and leave nothing", async (q, racers) => {
+				const given = new Map<string, Claimed[]>();
+				await q.stock(160, i => ({ tenant: `t${i % 9}`, task: TASKS[i % 3]! }));
+				const asked = [["a"], ["b"], ["c"], ["c", "a"]];
+				for (let round = 0; round < 4; round++)
+					await allAtOnce(racers, async (desk, i) => {
+						const jobs = await desk.claim({ tasks: asked[i]!, limit: 9 });
+						for (const job of jobs) expect(asked[i]).toContain(job.task);
+						given.set(String(asked[i]), [...(given.get(String(asked[i])) ?? []), ...jobs]);
+					});
+				const rest = await claimRest(q);
+				const all = ids([...rest, ...[...given.values()].flat()]);
+				onlyOnce(all, "jobs that were given");
+				expect(all).toHaveLength(160);
+				// Nobody else takes these, so nothing but their own limit keeps any from their claimer.
+				expect(given.get("b")).toHaveLength(36);
+			});
+
+			race("of claimers keep to the weights within 15 %", async (q, racers) => {
+				const weights = [1, 2, 3];
+				for (const weight of weights) await q.operator.setLimits(`w${weight}`, { weight });
+				await q.stock(3 * 220, i => ({ tenant: `w${weights[i % 3]}`, task: TASKS[Math.floor(i / 3) % 3]! }));
+				const given: Claimed[] = [];
+				for (let round = 0; round < 8; round++) given.push(...(await allAtOnce(racers, desk => desk.claim({ limit: 9 }))).flat());
+				const served = count(given.map(job => job.tenant));
+				for (const weight of weights) {
+					const share = (given.length * weight) / 6;
+					expect(Math.abs(served.get(`w${weight}`)! - share), `w${weight} got ${served.get(`w${weight}`)} of ${share}`).toBeLessThan(
+						0.15 * share,
+					);
+				}
+			});
+
+			race("of endings of one lease accept one", async (q, racers, chance) => {
+				for (let round = 0; round < 3; round++) {
+					await q.fill(8, { maxRetries: round });
+					const jobs = await q.claim({ limit: 100 });
+					const accepted = (
+						await allAtOnce(racers, (desk, i) =>
+							desk.worker.finishIfLeased(
+								(i % 2 === 0 ? jobs : [...jobs].reverse()).map(job => ending(job, chance.pick(WAYS))),
+								q.now,
+							),
+						)
+					).flat();
+					expect(sorted(ids(accepted))).toEqual(sorted(ids(jobs)));
+					const states = new Map((await q.all()).map(job => [job.id, [job.state, job.reason]]));
+					for (const job of accepted) expect(states.get(job.id)).toEqual([job.state, job.reason]);
+					q.now += 10;
+				}
+			});
+
+			for (const how of [DONE, FAILED, RELEASE, retryIn(5)])
+				race(`of a cancel and a ${how.outcome} leave one end`, async (q, racers, chance) => {
+					await q.fill(5);
+					const jobs = await q.claim({ limit: 5 });
+					const cancelled: boolean[] = [];
+					await chance.atOnce([
+						...jobs.map((job, i) => async () => {
+							cancelled[i] = (await racers[i % 2]!.cancel(job.id))!.changed;
+						}),
+						...jobs.map((job, i) => async () => expect(await racers[2 + (i % 2)]!.finish(job, how)).toHaveLength(1)),
+					]);
+					for (const [i, { id }] of jobs.entries()) {
+						const job = await q.get(id);
+						const asked = (await q.kinds(id)).filter(kind => kind === "cancel_requested").length;
+						expect(asked).toBe(Number(job.cancelRequestedAt !== null));
+						if (how === DONE || how === FAILED) {
+							// The end wins: the request came before it and stands beside it, or came too late and changed nothing.
+							expect(job.state).toBe(how.outcome);
+							expect(cancelled[i]).toBe(asked === 1);
+						} else {
+							expect(job).toMatchObject({ state: "cancelled", reason: "requested" });
+							expect(cancelled[i]).toBe(true);
+						}
+					}
+				});
+
+			race("of a cancel and a claim leave a job that is cancelled, or one that is asked to stop", async (q, racers, chance) => {
+				const submitted = await q.fill(12);
+				const given: Claimed[] = [];
+				await chance.atOnce([
+					...submitted.map((id, i) => async () => expect(await racers[i % 4]!.cancel(id)).toMatchObject({ changed: true })),
+					...times(4, i => async () => void given.push(...(await racers[i]!.claim({ limit: 2 })))),
+				]);
+				onlyOnce(ids(given), "jobs that were given");
+				for (const job of await q.all()) {
+					const runs = given.some(({ id }) => id === job.id);
+					expect(job).toMatchObject(
+						runs ? { state: "running", cancelRequestedAt: q.now } : { state: "cancelled", cancelRequestedAt: null },
+					);
+				}
+				expect(await q.finish(given, RELEASE)).toHaveLength(given.length);
+				expect(await q.tenant().counts()).toMatchObject({ ready: 0, running: 0, cancelled: 12 });
+			});
+
+			race("of cancels and of retries change a job once, and give a key to one", async (q, racers) => {
+				const submitted = [...(await q.fill(2)), ...(await q.fill(3, { key: "k" })), await q.submit({ runAt: q.now + DAY })];
+				const jobs = await q.claim({ limit: 2 });
+				const each = async (act: (desk: Desk, id: number) => ReturnType<Desk["cancel"]>) => {
+					const answers = await allAtOnce(racers, (desk, i) =>
+						Promise.all((i % 2 === 0 ? submitted : [...submitted].reverse()).map(id => act(desk, id))),
+					);
+					const changed = answers.flat().filter(answer => answer!.changed);
+					expect(sorted(changed.map(answer => answer!.job.id))).toEqual(sorted(submitted));
+				};
+				await each((desk, id) => desk.cancel(id));
+				expect(await q.finish(jobs, CANCELLED)).toHaveLength(2);
+				expect(new Set(await q.states(submitted))).toEqual(new Set(["cancelled"]));
+				await each((desk, id) => desk.retry(id));
+				expect(count(await q.states(submitted))).toEqual(
+					new Map<State, number>([
+						["ready", 4],
+						["blocked", 2],
+					]),
+				);
+				expect((await q.kinds(submitted[0]!)).filter(kind => kind === "retried")).toHaveLength(1);
+			});
+
+			race("of first jobs make their tenants, tasks and lanes once, and all see them", async (q, racers) => {
+				const names = times(5, i => `new${i}`);
+				const answers = await allAtOnce(racers, (desk, i) =>
+					Promise.all((i % 2 === 0 ? names : [...names].reverse()).map(name => desk.offer({ tenant: name, task: name }))),
+				);
+				expect(new Set(answers.flat().map(answer => answer.status))).toEqual(new Set(["created"]));
+				await allAtOnce(racers, (desk, i) => desk.operator.setLimits("other", { concurrency: i, tasks: { other: i } }));
+				await allAtOnce(racers, desk => desk.operator.setTask("other", { concurrency: 5 }));
+				for (const [i, desk] of racers.entries()) {
+					expect(await desk.tenant(names[i]).counts()).toMatchObject({ ready: RACERS });
+					const jobs = await desk.claim({ tasks: [names[i]!, "other"], limit: 100 });
+					expect(count(jobs.map(job => [job.tenant, job.task].join()))).toEqual(new Map([[[names[i], names[i]].join(), RACERS]]));
+				}
+				expect(await q.operator.counts()).toMatchObject({ submitted: 20, activeTenants: 5, running: 16 });
+			});
+
+			race("of submits with one idempotency key store one job, also where an older one has outlived its time", async (q, racers) => {
+				let stored = 0;
+				for (const tenant of ["acme", "acme", "other"]) {
+					const idempotency = (key: string, fingerprint: string) => ({ key, fingerprint, expiresAt: q.now + 1000 });
+					const offers = racers.flatMap((desk, i) =>
+						times(4, n => ({ desk, idempotency: idempotency(`i${n % 2}`, i === 3 && n > 1 ? "other" : "f") })),
+					);
+					const answers = await Promise.all(offers.map(({ desk, idempotency }) => desk.offer({ tenant, idempotency })));
+					for (const key of ["i0", "i1"]) {
+						const mine = offers.map(({ idempotency }, i) => ({ ...idempotency, answer: answers[i]! })).filter(offer => offer.key === key);
+						const first = mine.find(({ answer }) => answer.status === "created")!;
+						for (const { answer, fingerprint } of mine)
+							if (answer !== first.answer)
+								expect(answer).toEqual({
+									status: fingerprint === first.fingerprint ? "replayed" : "key_conflict",
+									id: (first.answer as { id: number }).id,
+								});
+					}
+					stored += 2;
+					expect(await q.operator.counts()).toMatchObject({ submitted: stored });
+					q.now += 1000;
+				}
+			});
+
+			race("of submits and claims at the backlog limit are exact", async (q, racers, chance) => {
+				await q.operator.setLimits("acme", { backlog: 10 });
+				const submits = (n: number) =>
+					times(n, i => () => racers[i % 4]!.offer(i % 3 === 0 ? { key: "k" } : i % 3 === 1 ? { runAt: q.now + 5 } : {}));
+				const created = (answers: readonly { status: string }[]) => {
+					for (const { status } of answers) expect(["created", "backlog_full"]).toContain(status);
+					return answers.filter(({ status }) => status === "created").length;
+				};
+				expect(created(await chance.atOnce(submits(24)))).toBe(10);
+				const given: Claimed[] = [];
+				const answers: { status: string }[] = [];
+				await chance.atOnce<unknown>([
+					...submits(16).map(submit => async () => void answers.push(await submit())),
+					...racers.map(desk => async () => void given.push(...(await desk.claim()))),
+				]);
+				const more = created(answers);
+				expect(more).toBeLessThanOrEqual(given.length);
+				expect(more + created(await chance.atOnce(submits(8)))).toBe(given.length);
+				expect((await q.all()).filter(job => job.state !== "running")).toHaveLength(10);
+			});
+
+			race("of claimers and finishers never run two of a key, and keep their order", async (q, racers, chance) => {
+				const keys = 8;
+				await q.stock(keys * 6, i => ({ key: `k${i % 4}`, tenant: i % keys < 4 ? "one" : "two", task: TASKS[i % 3]! }));
+				const orders = new Map<string, number[]>();
+				const held = new Set<string>();
+				let left = keys * 6;
+				const step = async (desk: Desk, limit: number) => {
+					const jobs = await desk.claim({ limit });
+					for (const { id, tenant, key } of jobs) {
+						const name = `${tenant} ${key}`;
+						expect(held.has(name), `two of ${name}`).toBe(false);
+						held.add(name);
+						orders.set(name, [...(orders.get(name) ?? []), id]);
+					}
+					for (const { tenant, key } of jobs) held.delete(`${tenant} ${key}`);
+					if (jobs.length === 0) return;
+					const accepted = await desk.finish(jobs, chance.pick([DONE, FAILED, CANCELLED]));
+					expect(accepted).toHaveLength(jobs.length);
+					left -= jobs.length;
+				};
+				await allAtOnce(racers, async (desk, i) => {
+					for (let turn = 0; turn < 10 && left > 0; turn++) {
+						await step(desk, 1 + chance.upTo(3));
+						if (i > 0 || turn % 3 > 0) continue;
+						const names = (await running(q)).map(job => `${job.tenant} ${job.key}`);
+						expect(names).toHaveLength(new Set(names).size);
+					}
+				});
+				for (let turn = 0; turn < keys * 6 && left > 0; turn++) await step(q, 100);
+				expect([left, orders.size]).toEqual([0, keys]);
+				for (const order of orders.values()) expect(order).toEqual(sorted(new Set(order)));
+			});
+
+			for (const [what, act] of [
+				["an ending", (desk: Desk, jobs: Claimed[]) => desk.finish(jobs)],
+				["a heartbeat", (desk: Desk, jobs: Claimed[]) => desk.worker.extendLeases(jobs.map(leaseOf), LEASE_MS, desk.now)],
+			] as const)
+				race(`of ${what} and lost leases decide each job once`, async (q, racers, chance) => {
+					await q.stock(24, i => ({ tenant: `t${i % 3}`, task: TASKS[i % 3]! }));
+					const jobs = await q.claim({ limit: 24 });
+					q.now += LEASE_MS;
+					const kept: number[] = [];
+					const lost: number[] = [];
+					await chance.atOnce<unknown>([
+						...[5, 7].map((limit, i) => async () => void lost.push(...ids(await racers[i]!.expire(limit)))),
+						...times(4, i => async () => {
+							const mine = jobs.filter((_, n) => n % 4 === i);
+							kept.push(...ids(await act(racers[2 + (i % 2)]!, i % 2 === 0 ? mine : mine.reverse())));
+						}),
+					]);
+					lost.push(...ids(await untilNone(() => q.expire(10))));
+					expect(sorted([...kept, ...lost])).toEqual(sorted(ids(jobs)));
+					const states = new Map((await q.all()).map(job => [job.id, job.state]));
+					for (const id of kept) expect(states.get(id)).toBe(what === "an ending" ? "done" : "running");
+					for (const id of lost) expect(states.get(id)).toBe("ready");
+				});
+
+			race("of sweepers take each job once", async (q, racers) => {
+				await q.stock(30, i => ({ tenant: `t${i % 4}`, task: TASKS[i % 3]!, tags: ["x"], startBy: q.now + MINUTE, key: `k${i % 20}` }));
+				const { length: leased } = await q.claim({ limit: 100, leaseMs: 1000 });
+				const sweep = async (act: (desk: Desk) => Promise<readonly { id: number }[]>, most: number) => {
+					const swept = await allAtOnce([...racers, ...racers], act);
+					for (const jobs of swept) expect(jobs.length).toBeLessThanOrEqual(most);
+					return ids([...swept.flat(), ...(await untilNone(() => act(q)))]);
+				};
+				q.now += 1000;
+				const lost = await sweep(desk => desk.expire(3), 3);
+				onlyOnce(lost, "leases that were taken back");
+				expect(lost).toHaveLength(leased);
+				q.now += MINUTE;
+				const late = await sweep(desk => desk.worker.cancelLate(3, q.now), 3);
+				onlyOnce(late, "jobs that were late");
+				expect(late).toHaveLength(30);
+				q.now += 2 * DAY;
+				// With the one that brought them.
+				expect(await sweep(async desk => times(await desk.worker.prune(3, q.now), id => ({ id })), 3)).toHaveLength(31);
+				expect(await q.all()).toEqual([]);
+			});
+
+			race("of a prune and a retry keep a job or delete it", async (q, racers, chance) => {
+				const submitted = await q.stock(20, i => ({ tags: ["x"], ...(i % 3 === 0 ? { key: `k${i % 2}` } : {}) }));
+				await untilNone(async () => q.finish(await q.claim({ limit: 100 }), FAILED));
+				q.now += DEFAULTS.keepDeadMs;
+				let pruned = 0;
+				const kept: number[] = [];
+				await chance.atOnce<unknown>([
+					...times(4, i => async () => {
+						const some = await racers[i % 2]!.worker.prune(4, q.now);
+						pruned += some;
+					}),
+					...submitted.map((id, i) => async () => {
+						const answer = await racers[2 + (i % 2)]!.retry(id);
+						if (answer !== null) kept.push(id);
+						if (answer !== null) expect(answer).toMatchObject({ changed: true, job: { id, failures: 0, expiresAt: null } });
+					}),
+				]);
+				for (let more = 1; more > 0; pruned += more) more = await q.worker.prune(4, q.now);
+				expect(pruned).toBe(21 - kept.length);
+				expect(sorted(ids(await q.all()))).toEqual(sorted(kept));
+			});
+
+			race("of limits and pauses with claims hold from the next claim on", async (q, racers, chance) => {
+				const tenants = ["one", "two"];
+				const caps = new Map(
+					tenants.map(tenant => [tenant, { concurrency: DEFAULTS.concurrency, paused: false, tasks: { a: null as number | null } }]),
+				);
+				let task = { concurrency: null as number | null, paused: false };
+				await q.stock(300, i => ({ tenant: tenants[i % 2]!, task: TASKS[Math.floor(i / 2) % 3]! }));
+				let held: Claimed[] = [];
+				/** What is full or paused now. */
+				const closed = (job: Claimed) => {
+					const mine = caps.get(job.tenant)!;
+					const among = (where: (other: Claimed) => boolean) => held.filter(where).length;
+					return (
+						mine.paused ||
+						among(other => other.tenant === job.tenant) >= mine.concurrency ||
+						(job.task === "a" && among(other => other.tenant === job.tenant && other.task === "a") >= (mine.tasks.a ?? Infinity)) ||
+						(job.task === "b" && (task.paused || among(other => other.task === "b") >= (task.concurrency ?? Infinity)))
+					);
+				};
+				for (let round = 0; round < 6; round++) {
+					const tenant = chance.pick(tenants);
+					const mine = { concurrency: chance.upTo(12), paused: chance.is(0.2), tasks: { a: chance.is(0.5) ? null : chance.upTo(4) } };
+					const others = { concurrency: chance.is(0.5) ? null : chance.upTo(6), paused: chance.is(0.2) };
+					const ends = held.filter(() => chance.is(0.5));
+					const given: Claimed[] = [];
+					await chance.atOnce<unknown>([
+						() => racers[1]!.operator.setLimits(tenant, mine),
+						() => racers[2]!.operator.setTask("b", others),
+						...racers.map(desk => async () => void given.push(...(await desk.claim({ limit: 4 })))),
+						async () => expect(await racers[3]!.finish(ends)).toHaveLength(ends.length),
+					]);
+					caps.set(tenant, mine);
+					task = others;
+					held = [...held.filter(job => !ends.includes(job)), ...given];
+					onlyOnce(ids(held), "jobs that run");
+					for (const job of await racers[round % 4]!.claim({ limit: 8 })) {
+						expect(closed(job), `${job.tenant} ${job.task} is closed`).toBe(false);
+						held.push(job);
+					}
+					expect(sorted(ids(await running(q)))).toEqual(sorted(ids(held)));
+				}
+			});
+
+			race("of parents whose follow-ups go to the same tenants in opposite orders store all of them", async (q, racers) => {
+				await q.stock(8, i => ({ tenant: ["x", "y"][i % 2]! }));
+				for (let round = 0; round < 4; round++) {
+					const parents = await q.claim({ limit: 8 });
+					expect(parents).toHaveLength(8);
+					const { submitted } = await q.operator.counts();
+					const idempotency = { key: `i${round}`, fingerprint: "f", expiresAt: q.now + DAY };
+					const fresh = `fresh${round}`;
+					const accepted = await Promise.all(
+						parents.map((parent, i) => {
+							const followUps = [
+								q.followUp({ tenant: "x", task: TASKS[i % 3]! }),
+								q.followUp({ tenant: "y", task: TASKS[(i + 1) % 3]!, key: "k" }),
+								q.followUp({ tenant: fresh, task: fresh }),
+								q.followUp({ tenant: "x", idempotency }),
+							];
+							return racers[i % 4]!.finish(parent, { ...DONE, followUps: i % 2 === 0 ? followUps : followUps.reverse() });
+						}),
+					);
+					expect(sorted(ids(accepted.flat()))).toEqual(sorted(ids(parents)));
+					expect((await q.operator.counts()).submitted - submitted).toBe(8 * 3 + 1);
+					expect(await q.tenant(fresh).counts()).toMatchObject({ ready: 8 });
+				}
+				const holding = (await q.all()).filter(job => job.key === "k" && ["ready", "running", "delayed"].includes(job.state));
+				expect(holding).toHaveLength(1);
+			});
+
+			race("of large mixed batches over many tenants in opposite orders all go through", async (q, racers, chance) => {
+				const tenants = times(50, i => `t${i}`);
+				const backwards = [...tenants].reverse();
+				await q.stock(250, i => ({
+					tenant: tenants[i % 50]!,
+					task: TASKS[i % 3]!,
+					...(i % 5 < 2 ? { key: `k${i % 5}` } : {}),
+					startBy: q.now + HOUR,
+				}));
+				for (let round = 0; round < 2; round++) {
+					const order = (jobs: Claimed[], by: readonly string[]) => jobs.sort((a, b) => by.indexOf(a.tenant) - by.indexOf(b.tenant));
+					const first = order(await q.claim({ limit: 50 }), tenants);
+					const second = order(await q.claim({ limit: 50 }), backwards);
+					const waiting = (await q.all()).filter(job => job.state === "ready").slice(0, 5);
+					const mixed = (jobs: Claimed[]) =>
+						jobs.map((job, i) =>
+							i % 9 === 0
+								? ending(job, { ...DONE, followUps: backwards.slice(i, i + 5).map(tenant => q.followUp({ tenant, task: TASKS[i % 3]! })) })
+								: ending(job, chance.pick(WAYS)),
+						);
+					const finish = (desk: Desk, jobs: Claimed[]) => async () =>
+						expect(sorted(ids(await desk.worker.finishIfLeased(mixed(jobs), q.now)))).toEqual(sorted(ids(jobs)));
+					const given: Claimed[] = [];
+					await chance.atOnce<unknown>([
+						finish(racers[0]!, first),
+						finish(racers[1]!, second),
+						() => Promise.all(backwards.slice(0, 16).map(tenant => racers[2]!.submit({ tenant, key: "k1" }))),
+						() => racers[2]!.worker.extendLeases([...second, ...first].map(leaseOf), LEASE_MS, q.now),
+						async () => void given.push(...(await racers[3]!.claim({ limit: 60 }))),
+						() => racers[3]!.worker.cancelLate(100, q.now),
+						() => racers[1]!.expire(100),
+						() => racers[0]!.worker.rehearse(q.request({ limit: 20 }), 20, q.now),
+						() => racers[2]!.operator.setLimits("t25", { concurrency: 40 + round, weight: 2 }),
+						() => racers[0]!.worker.prune(100, q.now),
+						() => racers[1]!.worker.nextDue(TASKS, q.now),
+						...waiting.map((job, i) => () => racers[i % 4]!.tenant(job.tenant).cancelJob(job, q.now)),
+					]);
+					expect(sorted(ids(await running(q)))).toEqual(sorted(ids(given)));
+					expect(await q.finish(given)).toHaveLength(given.length);
+					q.now += 10;
+				}
+			});
+
+			race("of claims of 100 over 50 tenants and their endings end every job once", async (q, racers) => {
+				await q.stock(300, i => ({ tenant: `t${i % 50}`, task: TASKS[i % 3]! }));
+				await Promise.all(times(10, i => q.operator.setLimits(`t${i}`, { concurrency: 2 })));
+				const done: number[] = [];
+				const work = async (desk: Desk) => {
+					const jobs = await desk.claim({ limit: 100 });
+					const half = Math.ceil(jobs.length / 2);
+					const parts = [jobs.slice(0, half), jobs.slice(half).reverse()];
+					done.push(...(await Promise.all(parts.map(part => desk.finish(part)))).flat().map(job => job.id));
+					return jobs;
+				};
+				await allAtOnce(racers, async desk => {
+					for (let turn = 0; turn < 3; turn++) await work(desk);
+				});
+				await untilNone(() => work(q));
+				onlyOnce(done, "jobs that ended");
+				expect(done).toHaveLength(300);
+			});
+
+			/** Lives of racers that claim, end, extend and lose, until nothing is left; what each was told must fit the jobs. */
+			const liveOut = async (
+				q: Desk,
+				racers: readonly Desk[],
+				chance: Chance,
+				leaseMs: number,
+				clock: () => number,
+				jobs: () => Submit,
+			) => {
+				const given = new Map<number, number>();
+				const ended: number[] = [];
+				const note = (moved: readonly Moved[]) => ended.push(...ids(moved.filter(job => isEnded(job.state))));
+				const claim = async (desk: Desk, limit: number, at: number) => {
+					const claimed = await desk.worker.claimDueJobs(desk.request({ limit, leaseMs }), at);
+					for (const { id } of claimed) given.set(id, (given.get(id) ?? 0) + 1);
+					return claimed;
+				};
+				await allAtOnce(racers, async desk => {
+					for (let turn = 0; turn < 4; turn++) {
+						await Promise.all(times(2, () => desk.tenant().insertJob(desk.job(jobs()), clock())));
+						const claimed = await claim(desk, 1 + chance.upTo(4), clock());
+						if (chance.is(0.3)) await desk.worker.extendLeases(claimed.map(leaseOf), leaseMs, clock());
+						const endings = claimed.filter(() => chance.is(0.7)).map(job => ending(job, chance.pick(WAYS)));
+						note(await desk.worker.finishIfLeased(endings, clock()));
+						note(await desk.worker.expireLeases(1 + chance.upTo(3), clock()));
+					}
+				});
+				expect(await q.operator.counts()).toMatchObject({ submitted: 2 * 4 * RACERS });
+				q.now += 1000 * DAY;
+				note(await untilNone(() => q.expire()));
+				await untilNone(async () => {
+					const claimed = await claim(q, 100, q.now);
+					note(await q.finish(claimed));
+					return claimed;
+				});
+				const all = await q.all();
+				onlyOnce(ended, "jobs that ended");
+				expect(sorted(ended)).toEqual(sorted(ids(all)));
+				for (const job of all) expect(job.claims, `claims of job ${job.id}`).toBe(given.get(job.id) ?? 0);
+			};
+
+			race("of clocks that are an hour behind or a day ahead lose no job and end none twice", async (q, racers, chance) => {
+				await q.operator.setLimits("acme", { concurrency: 6 });
+				await liveOut(
+					q,
+					racers,
+					chance,
+					MINUTE,
+					() => q.now + chance.pick([0, -HOUR, DAY, chance.upTo(HOUR)]),
+					() => ({
+						task: chance.pick(TASKS),
+						runAt: T0 + chance.pick([0, HOUR, -HOUR]),
+						...(chance.is(0.3) ? { key: "k" } : {}),
+					}),
+				);
+			});
+
+			race("in one instant lose no job and end none twice", async (q, racers, chance) => {
+				await q.operator.setLimits("acme", { concurrency: 6 });
+				await liveOut(
+					q,
+					racers,
+					chance,
+					0,
+					() => q.now,
+					() => ({
+						task: chance.pick(TASKS),
+						runAt: T0,
+						...(chance.is(0.3) ? { key: "k" } : {}),
+					}),
+				);
+			});
+		});
+
 		describe("endings", () => {
 			it("are accepted in any mix in one call, for jobs with keys too", async q => {
 				const hows: How[] = [DONE, FAILED, retryIn(9), snooze(9), RELEASE, CANCELLED, { outcome: "expired" }];
-				await q.fill(70, i => ({ key: `k${i % 14}`, maxRetries: i % 2, task: TASKS[i % 3]! }));
-				for (let round = 0; round < 40; round++) {
+				await q.stock(70, i => ({ key: `k${i % 14}`, maxRetries: i % 2, task: TASKS[i % 3]! }));
+				for (let round = 0; round < 24; round++) {
 					const jobs = await q.claim({ limit: 100 });
 					const endings: Ending[] = jobs.map((job, i) => ending(job, hows[(job.id + i + round) % hows.length]));
 					expect(await q.worker.finishIfLeased(endings, q.now)).toHaveLength(jobs.length);
@@ -1912,6 +2598,10 @@ export function conformance(name: string, open: () => Promise<Opened>): void {
 				const left = await q.operator.counts();
 				expect(left.running).toBe(0);
 			});
+		});
+
+		vitestIt("leaves out no test but those that it has, each for a reason", () => {
+			expect(wrongSkips(skip, titles)).toEqual([]);
 		});
 	});
 }

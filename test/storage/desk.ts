@@ -1,6 +1,6 @@
 /** A store and a clock that only moves when told, with short words for what tests do to it. */
 import { expect } from "vitest";
-import type { Job, JobEvent, State } from "../../lib/job.ts";
+import type { Job, JobEvent, JobRef, State } from "../../lib/job.ts";
 import type { Claimed, Ending, FollowUp, Lease, Moved, NewJob, Storage, StorageDefaults, SubmitAnswer } from "../../lib/storage/storage.ts";
 
 /** 2026-01-01T00:00:00Z */
@@ -33,17 +33,43 @@ export const snooze = (delayMs: number): How => ({ outcome: "snooze", delayMs })
 
 export const ending = (lease: Lease, how: How = DONE): Ending => ({ id: lease.id, token: lease.token, ...how });
 
-/** Jobs up to which every history is read at the end of a test. */
-const AUDIT_MAX = 400;
+/** Mulberry32: 0 ≤ n < 1, the same row of numbers for the same seed. */
+export function createRandom(seed: number): () => number {
+	let a = seed >>> 0;
+	return () => {
+		a = (a + 0x6d2b79f5) | 0;
+		let t = Math.imul(a ^ (a >>> 15), 1 | a);
+		t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+		return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+	};
+}
+
+/** Jobs whose history is read at the end of a test, at most: those with the longest. */
+const AUDIT_MAX = 3;
+/** Follow-ups of one job in `stock`. */
+const STOCK_MAX = 1000;
+
+/** What the desks at one store have in common. */
+interface Book {
+	now: number;
+	drawn: number;
+	readonly refs: Map<number, JobRef & { readonly tenant: string }>;
+}
 
 export class Desk {
 	readonly storage: Storage;
-	now = T0;
-	#drawn = 0;
-	readonly #tenantOf = new Map<number, string>();
+	readonly #book: Book;
 
-	constructor(storage: Storage) {
+	/** @param beside a desk at the same store: this one goes by its clock, and draws no number that it drew */
+	constructor(storage: Storage, beside?: Desk) {
 		this.storage = storage;
+		this.#book = beside === undefined ? { now: T0, drawn: 0, refs: new Map() } : beside.#book;
+	}
+	get now(): number {
+		return this.#book.now;
+	}
+	set now(at: number) {
+		this.#book.now = at;
 	}
 	get worker() {
 		return this.storage.worker;
@@ -56,7 +82,7 @@ export class Desk {
 	}
 	/** A number that was not drawn before. */
 	draw(): number {
-		return ++this.#drawn;
+		return ++this.#book.drawn;
 	}
 
 	job({ tenant: _, ...more }: Submit = {}): NewJob {
@@ -68,8 +94,9 @@ export class Desk {
 	}
 	async offer(more: Submit = {}): Promise<SubmitAnswer> {
 		const tenant = more.tenant ?? "acme";
-		const answer = await this.tenant(tenant).insertJob(this.job(more), this.now);
-		if (answer.status === "created") this.#tenantOf.set(answer.id, tenant);
+		const job = this.job(more);
+		const answer = await this.tenant(tenant).insertJob(job, this.now);
+		if (answer.status === "created") this.#book.refs.set(answer.id, { id: answer.id, tail: job.tail, tenant });
 		return answer;
 	}
 	async submit(more: Submit = {}): Promise<number> {
@@ -77,13 +104,42 @@ export class Desk {
 		if (answer.status !== "created") throw new Error(`not created but ${answer.status}`);
 		return answer.id;
 	}
-	/** Many jobs, all of one turn. */
+	/** Many jobs, all of one turn: which of them comes first is the store's affair. */
 	fill(count: number, more: Submit | ((i: number) => Submit) = {}): Promise<number[]> {
 		return Promise.all(Array.from({ length: count }, (_, i) => this.submit(typeof more === "function" ? more(i) : more)));
 	}
+	/** Some jobs, one after the other. */
+	async line(count: number, more: Submit | ((i: number) => Submit) = {}): Promise<number[]> {
+		const ids: number[] = [];
+		for (let i = 0; i < count; i++) ids.push(await this.submit(typeof more === "function" ? more(i) : more));
+		return ids;
+	}
+	/** Very many jobs for a few calls, in this order: follow-ups of a job of a task and tenant of its own, which is done. No backlog limit holds. */
+	async stock(count: number, more: Submit | ((i: number) => Submit) = {}): Promise<number[]> {
+		const jobs = Array.from({ length: count }, (_, i) => this.followUp(typeof more === "function" ? more(i) : more));
+		for (let from = 0; from < count; from += STOCK_MAX) {
+			await this.submit({ tenant: "stock", task: "stock" });
+			const parent = await this.claimOne({ tasks: ["stock"] });
+			expect(await this.finish(parent, { ...DONE, followUps: jobs.slice(from, from + STOCK_MAX) })).toHaveLength(1);
+		}
+		const idOf = new Map<number, number | undefined>(jobs.map(job => [job.tail, undefined]));
+		let found = 0;
+		for (let before: number | null | undefined; found < count && before !== null; ) {
+			const page = await this.operator.listJobs({ limit: STOCK_MAX, ...(before === undefined ? {} : { before }) });
+			for (const { id, tail, tenant } of page.jobs)
+				if (idOf.has(tail)) {
+					idOf.set(tail, id);
+					this.#book.refs.set(id, { id, tail, tenant });
+					found++;
+				}
+			before = page.next;
+		}
+		expect(found, "jobs that are stored").toBe(count);
+		return jobs.map(job => idOf.get(job.tail)!);
+	}
 
 	async get(id: number): Promise<Job> {
-		const job = await this.tenant(this.#tenantOf.get(id)).getJobById(id);
+		const job = await this.tenant(this.#book.refs.get(id)?.tenant).getJobById(id);
 		if (job === null) throw new Error(`there is no job ${id}`);
 		return job;
 	}
@@ -128,12 +184,12 @@ export class Desk {
 		);
 	}
 	async cancel(id: number) {
-		const job = await this.get(id);
-		return this.tenant(job.tenant).cancelJob(job, this.now);
+		const ref = this.#book.refs.get(id) ?? (await this.get(id));
+		return this.tenant(ref.tenant).cancelJob(ref, this.now);
 	}
 	async retry(id: number) {
-		const job = await this.get(id);
-		return this.tenant(job.tenant).retryJob(job, this.now);
+		const ref = this.#book.refs.get(id) ?? (await this.get(id));
+		return this.tenant(ref.tenant).retryJob(ref, this.now);
 	}
 	expire(limit = 1000) {
 		return this.worker.expireLeases(limit, this.now);
@@ -161,14 +217,20 @@ export class Desk {
 	/** What must hold at the end of every test: the store adds up, and every job tells its whole life. */
 	async audit(): Promise<void> {
 		expect(await this.operator.verify()).toEqual([]);
-		const { jobs } = await this.operator.listJobs({ limit: AUDIT_MAX });
-		for (const job of jobs) {
-			const history = await this.operator.historyOf(job);
-			expect(
-				history.map(event => event.seq),
-				`history of job ${job.id}`,
-			).toEqual(Array.from({ length: job.seq }, (_, i) => i + 1));
-			expect(history[0]!.kind).toBe("submitted");
-		}
+		const { jobs } = await this.operator.listJobs({ limit: 1000 });
+		const longest = jobs
+			.filter(job => job.seq > 1)
+			.sort((a, b) => b.seq - a.seq)
+			.slice(0, AUDIT_MAX);
+		await Promise.all(
+			longest.map(async job => {
+				const history = await this.operator.historyOf(job);
+				expect(
+					history.map(event => event.seq),
+					`history of job ${job.id}`,
+				).toEqual(Array.from({ length: job.seq }, (_, i) => i + 1));
+				expect(history[0]!.kind).toBe("submitted");
+			}),
+		);
 	}
 }

@@ -8,7 +8,7 @@ import type { ListQuery } from "../../lib/storage/storage.ts";
 import { DAY, DEFAULTS, Desk, DONE, FAILED, LEASE_MS, RELEASE, retryIn, TASKS } from "./desk.ts";
 
 /** Tables that grow. `queue` has one row; `tasks` as many as there is code for. */
-const GROWING = ["jobs", "lanes", "tenants", "keys", "job_events", "job_tags"];
+const GROWING = ["jobs", "lanes", "turns", "tenants", "keys", "job_events", "job_tags"];
 
 /** Partial indexes that hold only what a sweep looks for, in its order: they are walked from their beginning. */
 const SWEPT = ["jobs_running", "jobs_start_by", "jobs_expiry", "lanes_due", "keys_expiry"];

@@ -5,14 +5,15 @@ import { openStorage } from "../../emulator/openStorage.ts";
 import { conformance } from "./conformance.ts";
 import { DEFAULTS, TASKS } from "./desk.ts";
 
-const open = async (file: string, afterwards: () => void = () => {}) => {
-	const { storage } = await openStorage(file, DEFAULTS, TASKS);
-	return { storage, close: () => storage.close().then(afterwards) };
-};
+const open = async (file: string) => (await openStorage(file, DEFAULTS, TASKS)).storage;
 
-conformance("SQLite in memory", () => open(":memory:"));
-
+conformance("SQLite in memory", async () => {
+	const storage = await open(":memory:");
+	return { storage, close: () => storage.close() };
+});
 conformance("SQLite in a file", async () => {
 	const folder = mkdtempSync(join(tmpdir(), "tickq-"));
-	return open(join(folder, "queue.db"), () => rmSync(folder, { recursive: true }));
+	const again = () => open(join(folder, "queue.db"));
+	const storage = await again();
+	return { storage, again, close: () => storage.close().then(() => rmSync(folder, { recursive: true })) };
 });

@@ -94,8 +94,8 @@ export class PostgresEngine implements Engine {
 	async tenantNamed(name: string): Promise<Row | undefined> {
 		return (await this.#driver.query(`SELECT tenant_id, name FROM ${this.#at}tenants WHERE name = $1::text`, [name]))[0];
 	}
-	async tenantNumbered(id: number): Promise<Row | undefined> {
-		return (await this.#driver.query(`SELECT tenant_id, name FROM ${this.#at}tenants WHERE tenant_id = $1::bigint`, [id]))[0];
+	tenantsNumbered(ids: readonly number[]): Promise<Row[]> {
+		return this.#driver.query(`SELECT tenant_id, name FROM ${this.#at}tenants WHERE tenant_id = ANY($1::text::bigint[])`, [list(ids)]);
 	}
 	tasks(): Promise<Row[]> {
 		return this.#driver.query(`SELECT task_id, name FROM ${this.#at}tasks`);

@@ -135,34 +135,34 @@ const SUMS = [
 ]
 	.map(name => `coalesce(sum(${name}), 0)::bigint AS ${name}`)
 	.join(", ");
-/** The totals of the queue: a row for each task and concurrent writer. */
+/** The totals of the queue: a row for each task, and for each change since they were last added up. */
 export const queueCounts = (at: string): string => `SELECT ${SUMS} FROM ${at}totals`;
 
 export const tenantCounts = (at: string): string => `
 SELECT t.ready, t.delayed, t.blocked, t.running, t.done, t.failed, t.dead, t.cancelled, t.waiting,
   (SELECT sum(version) FROM ${at}totals)::bigint AS version, t.waiting + t.running + t.done + t.failed + t.dead + t.cancelled AS submitted,
   t.done + t.failed + t.dead + t.cancelled AS finished, (t.waiting + t.running > 0)::int AS active_tenants
-FROM ${at}tenants t WHERE t.tenant_id = $1::bigint`;
+FROM ${at}tenants_now t WHERE t.tenant_id = $1::bigint`;
 
 /** `$1`: task ids. */
 export const nextDue = (at: string): string => `
 SELECT coalesce((
-    SELECT 1 FROM ${at}tasks k CROSS JOIN LATERAL (SELECT 1 FROM ${at}lanes WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT 1) l
+    SELECT 1 FROM ${at}tasks k CROSS JOIN LATERAL (SELECT 1 FROM ${at}lane_state WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT 1) l
     WHERE k.task_id = ANY($1::text::int[]) AND k.paused = 0
       AND (k.concurrency IS NULL OR k.concurrency > (SELECT coalesce(sum(running), 0) FROM ${at}totals WHERE task_id = k.task_id)) LIMIT 1), 0) AS ready,
-  (SELECT next_due FROM ${at}lanes WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) AS delayed,
+  (SELECT next_due FROM ${at}lane_state WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) AS delayed,
   (SELECT lease_until FROM ${at}jobs WHERE state = ${S.running} ORDER BY lease_until LIMIT 1) AS lease,
   (SELECT start_by FROM ${at}jobs WHERE start_by IS NOT NULL AND state < ${S.running} ORDER BY start_by LIMIT 1) AS start_by,
   (SELECT expires_at FROM ${at}jobs WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) + ${PRUNE_LATENESS_MS} AS prune`;
 
 /** Jobs that are ready or due and yet not taken, by the same bits that the claim goes by. Cost: the tenants and lanes that are held. */
 export const held = (at: string): string => `
-SELECT 'tenant_paused' AS code, sum(ready)::bigint AS jobs, count(*) AS tenants FROM ${at}tenants WHERE ready > 0 AND held & 2 <> 0
-UNION ALL SELECT 'tenant_concurrency', sum(ready)::bigint, count(*) FROM ${at}tenants WHERE ready > 0 AND held & 1 <> 0 AND held & 2 = 0
-UNION ALL SELECT 'task_concurrency', sum(ready)::bigint, count(DISTINCT lane_id >> 16) FROM ${at}lanes l JOIN ${at}tasks k ON k.task_id = l.task_id
+SELECT 'tenant_paused' AS code, sum(ready)::bigint AS jobs, count(*) AS tenants FROM ${at}tenants_now WHERE ready > 0 AND held & 2 <> 0
+UNION ALL SELECT 'tenant_concurrency', sum(ready)::bigint, count(*) FROM ${at}tenants_now WHERE ready > 0 AND held & 1 <> 0 AND held & 2 = 0
+UNION ALL SELECT 'task_concurrency', sum(ready)::bigint, count(DISTINCT lane_id >> 16) FROM ${at}lanes_now l JOIN ${at}tasks k ON k.task_id = l.task_id
   WHERE l.ready > 0 AND l.held & 1 = 0 AND k.paused = 0
     AND (l.held & 2 <> 0 OR (SELECT coalesce(sum(running), 0) FROM ${at}totals n WHERE n.task_id = k.task_id) >= k.concurrency)
-UNION ALL SELECT 'task_paused', sum(ready)::bigint, count(DISTINCT lane_id >> 16) FROM ${at}lanes l JOIN ${at}tasks k ON k.task_id = l.task_id
+UNION ALL SELECT 'task_paused', sum(ready)::bigint, count(DISTINCT lane_id >> 16) FROM ${at}lanes_now l JOIN ${at}tasks k ON k.task_id = l.task_id
   WHERE l.ready > 0 AND k.paused = 1
-UNION ALL SELECT 'key_busy', sum(blocked)::bigint, count(*) FROM ${at}tenants WHERE blocked > 0
-UNION ALL SELECT 'delayed', sum(delayed)::bigint, count(*) FROM ${at}tenants WHERE delayed > 0`;
+UNION ALL SELECT 'key_busy', sum(blocked)::bigint, count(*) FROM ${at}tenants_now WHERE blocked > 0
+UNION ALL SELECT 'delayed', sum(delayed)::bigint, count(*) FROM ${at}tenants_now WHERE delayed > 0`;

@@ -7,24 +7,28 @@ const differs = (a: string, b: string): string => STATES.map(state => `${a}.${st
 const sums = STATES.map(state => `coalesce(sum(${state}), 0) AS ${state}`).join(", ");
 
 export const checks = (at: string): string[] => [
-	`SELECT 'lane ' || l.lane_id || ' counts other jobs than it has' AS what FROM ${at}lanes l
+	`SELECT 'lane ' || l.lane_id || ' counts other jobs than it has' AS what FROM ${at}lanes_now l
    LEFT JOIN (SELECT lane_id, ${counters} FROM ${at}jobs GROUP BY lane_id) c ON c.lane_id = l.lane_id WHERE ${differs("l", "c")}`,
 	`SELECT 'job ' || j.id || ' is in no lane' AS what FROM ${at}jobs j LEFT JOIN ${at}lanes l ON l.lane_id = j.lane_id
    WHERE l.lane_id IS NULL OR j.tenant_id <> j.lane_id >> 16`,
-	`SELECT 'tenant ' || t.name || ' is not the sum of its lanes' AS what FROM ${at}tenants t
-   LEFT JOIN (SELECT lane_id >> 16 AS tenant_id, ${sums} FROM ${at}lanes GROUP BY 1) c ON c.tenant_id = t.tenant_id WHERE ${differs("t", "c")}`,
+	`SELECT 'tenant ' || t.name || ' is not the sum of its lanes' AS what FROM ${at}tenants_now t
+   LEFT JOIN (SELECT lane_id >> 16 AS tenant_id, ${sums} FROM ${at}lanes_now GROUP BY 1) c ON c.tenant_id = t.tenant_id WHERE ${differs("t", "c")}`,
 	`SELECT 'task ' || coalesce(n.task_id, c.task_id) || ' is not the sum of its lanes' AS what
    FROM (SELECT task_id, ${sums} FROM ${at}totals WHERE task_id > 0 GROUP BY task_id) n
-   FULL JOIN (SELECT task_id, ${sums} FROM ${at}lanes GROUP BY task_id) c ON c.task_id = n.task_id
+   FULL JOIN (SELECT task_id, ${sums} FROM ${at}lanes_now GROUP BY task_id) c ON c.task_id = n.task_id
    WHERE ${STATES.map(state => `coalesce(n.${state}, 0) <> coalesce(c.${state}, 0)`).join(" OR ")}`,
 	`SELECT 'active_tenants is wrong' AS what WHERE (SELECT coalesce(sum(active_tenants), 0) FROM ${at}totals)
-   <> (SELECT count(*) FROM ${at}tenants WHERE waiting + running > 0)`,
+   <> (SELECT count(*) FROM ${at}tenants_now WHERE waiting + running > 0)`,
 	`SELECT 'submitted - finished is not what lives' AS what
    WHERE (SELECT coalesce(sum(submitted - finished - ready - delayed - blocked - running), 0) FROM ${at}totals) <> 0`,
-	`SELECT 'ready lane ' || l.lane_id || ' has another tag or hold than its tenant' AS what FROM ${at}lanes l JOIN ${at}tenants t ON t.tenant_id = l.lane_id >> 16
+	`SELECT 'ready lane ' || l.lane_id || ' has another tag or hold than its tenant' AS what FROM ${at}lanes_now l JOIN ${at}tenants_now t ON t.tenant_id = l.lane_id >> 16
    WHERE l.ready > 0 AND (l.vt <> t.vt OR (l.held & 1) <> (t.held <> 0)::int)`,
-	`SELECT 'lane ' || lane_id || ' has its own limit wrong' AS what FROM ${at}lanes WHERE (held & 2 <> 0) <> coalesce(running >= concurrency, false)`,
-	`SELECT 'lane ' || lane_id || ' would never wake for its delayed jobs' AS what FROM ${at}lanes WHERE delayed > 0 AND next_due IS NULL`,
+	`SELECT 'lane ' || lane_id || ' has its own limit wrong' AS what FROM ${at}lanes_now WHERE (held & 2 <> 0) <> coalesce(running >= concurrency, false)`,
+	`SELECT 'lane ' || lane_id || ' would never wake for its delayed jobs' AS what FROM ${at}lanes_now WHERE delayed > 0 AND next_due IS NULL`,
+	`SELECT 'lane ' || lane_id || ' has ' || count(*) || ' versions that count' AS what FROM ${at}lane_state GROUP BY lane_id HAVING count(*) > 1`,
+	`SELECT 'tenant ' || tenant_id || ' has ' || count(*) || ' versions that count' AS what FROM ${at}tenant_state GROUP BY tenant_id HAVING count(*) > 1`,
+	`SELECT 'ready job ' || j.id || ' lies before the head of its lane' AS what FROM ${at}jobs j JOIN ${at}lanes_now l ON l.lane_id = j.lane_id
+   WHERE j.state = ${S.ready} AND j.ord < l.head`,
 	`SELECT 'job ' || id || ' has a lease that does not fit its state' AS what FROM ${at}jobs
    WHERE (state = ${S.running}) <> (lease_until IS NOT NULL) OR state = ${S.running} AND token IS NULL`,
 	`SELECT 'job ' || id || ' has an end that does not fit its state' AS what FROM ${at}jobs

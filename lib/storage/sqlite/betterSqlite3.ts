@@ -144,6 +144,8 @@ export async function openBetterSqlite3(handle: SqliteHandle, options: BetterSql
 	}
 
 	await unlessBusy(() => handle.exec(PRAGMAS));
+	// A file that cannot be written to is told now rather than with the first job.
+	await unlessBusy(() => transaction(() => handle.exec("PRAGMA user_version = 0"), "ROLLBACK"));
 	if (!keepsFreedMemory) handle.prepare(KEEP_FREED_MEMORY).all({});
 	keepsFreedMemory = true;
 

@@ -16,6 +16,8 @@ export interface Statement {
 }
 
 export interface SqlDriver {
+	/** Bytes of one parameter at most, where that is less than anybody asks for. */
+	readonly paramBytesMax?: number;
 	/**
 	 * All or nothing, in order, serialised against other writers; answers the rows of each statement. Given a function, the statements
 	 * are asked for when their turn comes, so that a verb can gather what arrives until then.

@@ -2,14 +2,15 @@
 import { S } from "../rows.ts";
 import type { Ending, LeaseExtension, StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, ordOf } from "./moves.ts";
+import { countMoves, countQueue, elementsOf, ordOf } from "./moves.ts";
 
 /** What an ending holds in the JSON parameter ?1, by position. ?2 is now. */
 const FIELDS = ["id", "token", "outcome", "delay_ms", "result", "error"] as const;
 const field = (name: (typeof FIELDS)[number]): string => `e.value->>${FIELDS.indexOf(name)}`;
 
 /** The fence: only attempts whose lease is still held by that token. */
-const HELD = `FROM json_each(?1) e CROSS JOIN jobs j ON j.id = ${field("id")} AND j.state = ${S.running} AND j.token = ${field("token")}`;
+const held = (endings: string): string =>
+	`FROM ${endings} e CROSS JOIN jobs j ON j.id = ${field("id")} AND j.state = ${S.running} AND j.token = ${field("token")}`;
 
 /** The rows of the transition table for what leaves running. */
 const BECOMES = `CASE ${field("outcome")} WHEN 'done' THEN ${S.done} WHEN 'failed' THEN ${S.failed} WHEN 'cancelled' THEN ${S.cancelled} WHEN 'expired' THEN ${S.cancelled}
@@ -20,11 +21,11 @@ const REASON = `CASE x.becomes WHEN ${S.failed} THEN 'not_retryable' WHEN ${S.de
 
 const ENDINGS = `
 SELECT j.id, j.lane_id, ${S.running} AS was, ${BECOMES} AS becomes, ?2 + ${field("delay_ms")} AS due, ${field("outcome")} AS outcome,
-  ${field("result")} AS result, ${field("error")} AS error ${HELD}`;
-const DONE = `SELECT j.id, j.lane_id, ${S.running} AS was, ${S.done} AS becomes, NULL AS due ${HELD}`;
+  ${field("result")} AS result, ${field("error")} AS error ${held(elementsOf("?1"))}`;
+const DONE = `SELECT j.id, j.lane_id, ${S.running} AS was, ${S.done} AS becomes, NULL AS due ${held("json_each(?1)")}`;
 
-const COUNT_ENDINGS = countMoves(ENDINGS);
-const COUNT_DONE = countMoves(DONE, ["running", "done"]);
+const COUNT_ENDINGS = { lanes: countMoves(ENDINGS), queue: countQueue(ENDINGS) };
+const COUNT_DONE = { lanes: countMoves(DONE, ["running", "done"]), queue: countQueue(DONE, ["running", "done"]) };
 
 /** When an ended job may be deleted: its tenant's own retention, else ?3 for what is done or cancelled and ?4 for what a person may want to see. */
 const expiresAt = (becomes: string): string =>
@@ -34,7 +35,7 @@ const expiresAt = (becomes: string): string =>
 const FINISH_DONE = `
 UPDATE jobs SET state = ${S.done}, seq = seq + 1, completed_at = ?2, lease_until = NULL, losses = 0, error = NULL,
   result = ${field("result")}, expires_at = ?2 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3)
-FROM json_each(?1) e WHERE jobs.id = ${field("id")} AND jobs.state = ${S.running} AND jobs.token = ${field("token")}
+FROM ${elementsOf("?1")} e WHERE jobs.id = ${field("id")} AND jobs.state = ${S.running} AND jobs.token = ${field("token")}
 RETURNING id, tail, state, reason`;
 
 const FINISH = `
@@ -79,11 +80,13 @@ export function finishStatements(endings: readonly Ending[], defaults: StorageDe
 	const params = [json, nowMs];
 	if (endings.every(ending => ending.outcome === "done"))
 		return [
-			{ sql: COUNT_DONE, params: [json] },
+			{ sql: COUNT_DONE.lanes, params: [json] },
+			{ sql: COUNT_DONE.queue, params: [json] },
 			{ sql: FINISH_DONE, params: [json, nowMs, defaults.keepDoneMs] },
 		];
 	return [
-		{ sql: COUNT_ENDINGS, params },
+		{ sql: COUNT_ENDINGS.lanes, params },
+		{ sql: COUNT_ENDINGS.queue, params },
 		{ sql: KEEP_ATTEMPTS, params },
 		{ sql: FINISH, params: [json, nowMs, defaults.keepDoneMs, defaults.keepDeadMs] },
 	];
@@ -91,7 +94,7 @@ export function finishStatements(endings: readonly Ending[], defaults: StorageDe
 
 const EXTEND = `
 UPDATE jobs SET lease_until = ?2, losses = 0, progress = coalesce(${"e.value->>2"}, progress)
-FROM json_each(?1) e WHERE jobs.id = e.value->>0 AND jobs.state = ${S.running} AND jobs.token = e.value->>1
+FROM ${elementsOf("?1")} e WHERE jobs.id = e.value->>0 AND jobs.state = ${S.running} AND jobs.token = e.value->>1
 RETURNING id, cancel_requested_at`;
 
 /** Heartbeats: the rows are {id, cancel_requested_at} of the leases that are still held. */

@@ -1,25 +1,52 @@
 /**
- * Moving jobs between states. Every verb that changes states says, as one SELECT, which jobs move from where to where; the lane
- * counters follow from that here, and everything above the lanes from the triggers of the schema.
+ * Moving jobs between states. Every verb that changes states says, as one SELECT, which jobs move from where to where; the counters of
+ * the lanes and of the queue follow from that here. What is true of a tenant is the sum of its lanes.
  */
 import { STATES, type State } from "../../job.ts";
 import { S } from "../rows.ts";
 
 const ALL: readonly State[] = STATES;
 
+/** The lanes of a tenant are one range. */
+export const lanesOfTenant = (tenant: string, lane = "lane_id"): string => `${lane} >= ${tenant} << 16 AND ${lane} < ${tenant} + 1 << 16`;
+
+/** The elements of a JSON list, to read fields of. Without the limit the text of an element is made anew for each field. */
+export const elementsOf = (json: string): string => `(SELECT key, value FROM json_each(${json}) LIMIT -1)`;
+
+const sumsOf = (states: readonly State[]): string[] =>
+	states.map(state => `sum((becomes IS ${S[state]}) - (was IS ${S[state]})) AS ${state}`);
+
 /**
- * Adds moves to the counters of their lanes.
+ * Adds moves to the counters of their lanes. Whether a lane may be claimed follows by the triggers of the schema.
  *
  * @param moves a SELECT of (lane_id, was, becomes, due): states as numbers, NULL for "not there"; `due` is the run_at of what becomes delayed
  * @param states the states that occur, to keep a hot statement short
  */
 export function countMoves(moves: string, states: readonly State[] = ALL): string {
-	const sums = states.map(state => `sum((becomes IS ${S[state]}) - (was IS ${S[state]})) AS ${state}`);
-	const due = states.includes("delayed");
-	if (due) sums.push(`min(CASE WHEN becomes = ${S.delayed} THEN due END) AS due`);
+	const sums = sumsOf(states);
 	const sets = states.map(state => `${state} = lanes.${state} + m.${state}`);
-	if (due) sets.push("next_due = CASE WHEN m.due IS NULL THEN next_due ELSE min(coalesce(next_due, m.due), m.due) END");
+	// Named only where it may change: to name it is to write its index.
+	if (states.includes("delayed")) {
+		sums.push(`min(CASE WHEN becomes = ${S.delayed} THEN due END) AS due`);
+		sets.push("next_due = CASE WHEN m.due IS NULL THEN next_due ELSE min(coalesce(next_due, m.due), m.due) END");
+	}
 	return `UPDATE lanes SET ${sets.join(", ")} FROM (SELECT lane_id, ${sums.join(", ")} FROM (${moves}) GROUP BY +lane_id) m WHERE lanes.lane_id = m.lane_id`;
+}
+
+const isAlive = (state: string): string => `coalesce(${state} <= ${S.running}, 0)`;
+
+/** Adds the same moves to the queue, after their lanes: one row, written once. Where nothing moves, nothing is written. */
+export function countQueue(moves: string, states: readonly State[] = ALL, more = ""): string {
+	return `
+UPDATE queue SET version = version + 1, submitted = submitted + m.came, finished = finished + m.went,
+  active_tenants = active_tenants + m.woke, ${states.map(state => `${state} = queue.${state} + m.${state}`).join(", ")}${more}
+FROM (SELECT count(*) AS tenants, sum(came) AS came, sum(went) AS went, sum((alive > 0) - (alive - came + went > 0)) AS woke,
+    ${states.map(state => `sum(${state}) AS ${state}`).join(", ")}
+  FROM (SELECT x.*, (SELECT sum(ready + delayed + blocked + running) FROM lanes WHERE ${lanesOfTenant("x.tenant_id")}) AS alive
+  FROM (SELECT lane_id >> 16 AS tenant_id, ${sumsOf(states).join(", ")},
+      sum(${isAlive("becomes")} AND NOT ${isAlive("was")}) AS came, sum(${isAlive("was")} AND NOT ${isAlive("becomes")}) AS went
+    FROM (${moves}) GROUP BY lane_id >> 16) x LIMIT -1)) m
+WHERE m.tenants > 0`;
 }
 
 /** 2026-01-01: from here 41 bits of milliseconds reach to 2095. */

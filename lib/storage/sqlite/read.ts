@@ -1,9 +1,18 @@
 /** Reading: jobs, lists, counts, history, and when something is next due. */
-import type { State } from "../../job.ts";
+import { STATES, type State } from "../../job.ts";
 import type { JobList } from "../engine.ts";
 import { JOB_COLUMNS, LIST_ROWS_MAX, numbersOf, PRUNE_LATENESS_MS, S } from "../rows.ts";
 import type { ListQuery } from "../storage.ts";
 import type { Statement } from "./driver.ts";
+import { lanesOfTenant } from "./moves.ts";
+
+/** Terms of one compound SELECT that D1 takes. */
+const UNION_TERMS_MAX = 5;
+function unionAll(selects: readonly string[]): string {
+	const terms = [...selects];
+	while (terms.length > UNION_TERMS_MAX) terms.unshift(`SELECT * FROM (${terms.splice(0, UNION_TERMS_MAX).join(" UNION ALL ")})`);
+	return terms.join(" UNION ALL ");
+}
 
 export const jobsStatement = (ids: readonly number[]): Statement =>
 	ids.length === 1
@@ -49,7 +58,7 @@ function tenantListStatement(
 			),
 		);
 	return {
-		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT id FROM (${parts.join(" UNION ALL ")}) ORDER BY id DESC LIMIT ?3 + 0) ORDER BY id DESC`,
+		sql: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id IN (SELECT id FROM (${unionAll(parts)}) ORDER BY id DESC LIMIT ?3 + 0) ORDER BY id DESC`,
 		params: [tenantId, query.before ?? Number.MAX_SAFE_INTEGER, query.limit + 1],
 	};
 }
@@ -149,9 +158,10 @@ export const eventsStatement = (jobId: number): Statement => ({
 });
 export const queueCountsStatement: Statement = { sql: "SELECT * FROM queue", params: [] };
 export const tenantCountsStatement = (tenantId: number): Statement => ({
-	sql: `SELECT t.*, q.version, t.waiting + t.running + t.done + t.failed + t.dead + t.cancelled AS submitted,
-  t.done + t.failed + t.dead + t.cancelled AS finished, t.waiting + t.running > 0 AS active_tenants
-FROM tenants t CROSS JOIN queue q WHERE t.tenant_id = ?1`,
+	sql: `SELECT c.*, q.version, c.waiting + c.running + c.done + c.failed + c.dead + c.cancelled AS submitted,
+  c.done + c.failed + c.dead + c.cancelled AS finished, c.waiting + c.running > 0 AS active_tenants
+FROM (SELECT ${STATES.map(state => `coalesce(sum(${state}), 0) AS ${state}`).join(", ")}, coalesce(sum(ready + delayed + blocked), 0) AS waiting
+  FROM lanes WHERE ${lanesOfTenant("?1")}) c CROSS JOIN queue q WHERE EXISTS (SELECT 1 FROM tenants WHERE tenant_id = ?1)`,
 	params: [tenantId],
 });
 export const leaseHoldersStatement: Statement = { sql: `SELECT DISTINCT worker FROM jobs WHERE state = ${S.running}`, params: [] };
@@ -159,7 +169,7 @@ export const leaseHoldersStatement: Statement = { sql: `SELECT DISTINCT worker F
 const NEXT_DUE = `
 SELECT EXISTS (SELECT 1 FROM json_each(?1) e CROSS JOIN tasks k ON k.task_id = e.value
     WHERE k.paused = 0 AND (k.concurrency IS NULL OR k.running < k.concurrency)
-    AND EXISTS (SELECT 1 FROM lanes WHERE task_id = k.task_id AND ready > 0 AND held = 0)) AS ready,
+    AND EXISTS (SELECT 1 FROM turns WHERE task_id = k.task_id)) AS ready,
   (SELECT next_due FROM lanes WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) AS delayed,
   (SELECT lease_until FROM jobs WHERE state = ${S.running} ORDER BY lease_until LIMIT 1) AS lease,
   (SELECT start_by FROM jobs WHERE start_by IS NOT NULL AND state < ${S.running} ORDER BY start_by LIMIT 1) AS start_by,
@@ -168,16 +178,30 @@ SELECT EXISTS (SELECT 1 FROM json_each(?1) e CROSS JOIN tasks k ON k.task_id = e
 export const nextDueStatement = (taskIds: readonly number[]): Statement => ({ sql: NEXT_DUE, params: [JSON.stringify(taskIds)] });
 
 /** Jobs that are ready or due and yet not taken, by the same bits that the claim goes by. Cost: the tenants and lanes that are held. */
-const HELD = `
-SELECT 'tenant_paused' AS code, sum(ready) AS jobs, count(*) AS tenants FROM tenants WHERE ready > 0 AND held & 2
-UNION ALL SELECT 'tenant_concurrency', sum(ready), count(*) FROM tenants WHERE ready > 0 AND held & 1 AND NOT held & 2
-UNION ALL SELECT 'task_concurrency', sum(ready), count(DISTINCT lane_id >> 16) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
-  WHERE l.ready > 0 AND NOT l.held & 1 AND k.paused = 0 AND (l.held & 2 OR k.running >= k.concurrency)
-UNION ALL SELECT 'task_paused', sum(ready), count(DISTINCT lane_id >> 16) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
-  WHERE l.ready > 0 AND k.paused = 1
-UNION ALL SELECT 'key_busy', sum(blocked), count(*) FROM tenants WHERE blocked > 0
-UNION ALL SELECT 'delayed', sum(delayed), count(*) FROM tenants WHERE delayed > 0`;
+const HELD = `WITH tenant AS MATERIALIZED (
+  SELECT t.tenant_id, t.paused, c.running >= t.concurrency AS is_full, c.ready, c.delayed, c.blocked
+  FROM (SELECT lane_id >> 16 AS tenant_id, sum(ready) AS ready, sum(delayed) AS delayed, sum(blocked) AS blocked, sum(running) AS running
+    FROM lanes GROUP BY lane_id >> 16) c CROSS JOIN tenants t ON t.tenant_id = c.tenant_id WHERE c.ready + c.delayed + c.blocked > 0)
+${unionAll([
+	`SELECT 'tenant_paused' AS code, sum(ready) AS jobs, count(*) AS tenants FROM tenant WHERE ready > 0 AND paused`,
+	`SELECT 'tenant_concurrency', sum(ready), count(*) FROM tenant WHERE ready > 0 AND is_full AND NOT paused`,
+	`SELECT 'task_concurrency', sum(l.ready), count(DISTINCT t.tenant_id) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
+  CROSS JOIN tenant t ON t.tenant_id = l.lane_id >> 16
+  WHERE l.ready > 0 AND NOT t.paused AND NOT t.is_full AND k.paused = 0 AND (l.running >= l.concurrency OR k.running >= k.concurrency)`,
+	`SELECT 'task_paused', sum(ready), count(DISTINCT lane_id >> 16) FROM lanes l CROSS JOIN tasks k ON k.task_id = l.task_id
+  WHERE l.ready > 0 AND k.paused = 1`,
+	`SELECT 'key_busy', sum(blocked), count(*) FROM tenant WHERE blocked > 0`,
+	`SELECT 'delayed', sum(delayed), count(*) FROM tenant WHERE delayed > 0`,
+])}`;
 export const heldStatement: Statement = { sql: HELD, params: [] };
+
+/** Several answers as one, by name. The first alone may have params. */
+export const jsonObject = (answers: Readonly<Record<string, Statement>>): Statement => ({
+	sql: `SELECT json_object(${Object.entries(answers)
+		.map(([name, { sql }]) => `'${name}', json((${sql}))`)
+		.join(", ")}) AS answer`,
+	params: Object.values(answers)[0]!.params,
+});
 
 /** The rows of a SELECT as one text, `answer`: a JSON list of objects. */
 export const jsonStatement = ({ sql, params }: Statement, columns: readonly string[]): Statement => ({

@@ -1,6 +1,6 @@
 /** The verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
 import type { Engine, JobList, RehearsedRows, SubmitRow } from "../engine.ts";
-import type { Row } from "../rows.ts";
+import { type Row, S } from "../rows.ts";
 import {
 	type ClaimRequest,
 	type Ending,
@@ -28,12 +28,33 @@ import {
 import { CHECKS } from "./verify.ts";
 
 /** The schema this code speaks; the migrations write it into `meta`. */
-export const SCHEMA = 1;
+export const SCHEMA = 2;
 
 /** Tenants and tasks of `?1`, a JSON list of [tenant, task]. */
 const NAMED = "FROM json_each(?1) e CROSS JOIN tenants t ON t.name = e.value->>0 CROSS JOIN tasks k ON k.name = e.value->>1";
 
 const ids = (rows: readonly Row[]): number[] => rows.map(row => row.id);
+
+/** In order, as many together as surely fit one JSON parameter: a character of a text becomes three bytes of it at most. */
+function fitting<T>(
+	items: readonly T[],
+	textsOf: (item: T) => readonly (string | undefined)[],
+	bytesMax: number | undefined,
+): readonly (readonly T[])[] {
+	if (bytesMax === undefined) return items.length === 0 ? [] : [items];
+	const parts: T[][] = [];
+	let bytes = bytesMax;
+	for (const item of items) {
+		const own = textsOf(item).reduce((sum, text) => sum + 3 * (text?.length ?? 0), 1000);
+		bytes += own;
+		if (bytes > bytesMax) {
+			parts.push([]);
+			bytes = own;
+		}
+		parts.at(-1)!.push(item);
+	}
+	return parts;
+}
 
 export class SqliteEngine implements Engine {
 	readonly submitRowsMax = 500;
@@ -48,25 +69,39 @@ export class SqliteEngine implements Engine {
 
 	async submit(gather: () => { rows: readonly SubmitRow[]; nowMs: number }): Promise<SubmitAnswer[]> {
 		let gathered: ReturnType<typeof gather> = { rows: [], nowMs: 0 };
-		let shape = { inserted: 0, keys: null as number | null };
+		let parts: ReturnType<typeof submitStatements>[] = [];
+		let sizes: number[] = [];
 		const rows = await this.#driver.batch(() => {
 			gathered = gather();
-			const built = submitStatements(gathered.rows, gathered.nowMs);
-			shape = built;
-			return built.statements;
+			const fit = this.#fitting(gathered.rows);
+			sizes = fit.map(part => part.length);
+			parts = fit.map(part => submitStatements(part, gathered.nowMs));
+			return parts.flatMap(({ statements }) => statements);
 		});
 		const answers: SubmitAnswer[] = gathered.rows.map(() => ({ status: "backlog_full" }));
-		for (const key of shape.keys === null ? [] : rows[shape.keys]!)
-			answers[key.i] = { status: key.same === 1 ? "replayed" : "key_conflict", id: key.id };
-		for (const { i, id } of rows[shape.inserted]!) answers[i] = { status: "created", id, createdAt: gathered.nowMs };
+		let place = 0;
+		let from = 0;
+		for (const [n, { statements, inserted, keys }] of parts.entries()) {
+			for (const key of keys === null ? [] : rows[from + keys]!)
+				answers[place + key.i] = { status: key.same === 1 ? "replayed" : "key_conflict", id: key.id };
+			for (const { i, id } of rows[from + inserted]!) answers[place + i] = { status: "created", id, createdAt: gathered.nowMs };
+			place += sizes[n]!;
+			from += statements.length;
+		}
 		return answers;
+	}
+	#fitting(rows: readonly SubmitRow[]): readonly (readonly SubmitRow[])[] {
+		return fitting(rows, ({ job }) => [job.payload, job.key, ...(job.tags ?? [])], this.#driver.paramBytesMax);
 	}
 
 	tenantNamed(name: string): Promise<Row | undefined> {
 		return this.#one({ sql: "SELECT tenant_id, name FROM tenants WHERE name = ?1", params: [name] });
 	}
-	tenantNumbered(id: number): Promise<Row | undefined> {
-		return this.#one({ sql: "SELECT tenant_id, name FROM tenants WHERE tenant_id = ?1", params: [id] });
+	tenantsNumbered(ids: readonly number[]): Promise<Row[]> {
+		return this.#driver.all({
+			sql: "SELECT tenant_id, name FROM tenants WHERE tenant_id IN (SELECT value FROM json_each(?1))",
+			params: [JSON.stringify(ids)],
+		});
 	}
 	tasks(): Promise<Row[]> {
 		return this.#driver.all({ sql: "SELECT task_id, name FROM tasks", params: [] });
@@ -143,18 +178,14 @@ export class SqliteEngine implements Engine {
 		/** Rows of a SELECT as it would answer after the statements. */
 		const after = async (statements: readonly Statement[], question: Statement, columns: readonly string[]): Promise<Row[]> =>
 			JSON.parse(await this.#driver.rehearse(statements, read.jsonStatement(question, columns)));
+		const claimed = read.jsonStatement(claimedStatement(request, nowMs), ["id", "seq", "claims", "losses"]);
+		const held = read.jsonStatement(read.heldStatement, ["code", "jobs", "tenants"]);
 		const moved = ["id", "tail", "state", "reason"];
 		return {
 			lost: await after([], lostStatement(sweepLimit, nowMs), moved),
 			late: await after(expire, lateStatement(sweepLimit, nowMs), moved),
 			pruned: (await after([...expire, ...cancelLate], oldStatement(sweepLimit, nowMs), ["id"])).length,
-			claimed: await after([...expire, ...cancelLate, ...prune, ...claim], claimedStatement(request, nowMs), [
-				"id",
-				"seq",
-				"claims",
-				"losses",
-			]),
-			held: await after([...expire, ...cancelLate, ...prune, ...claim], read.heldStatement, ["code", "jobs", "tenants"]),
+			...JSON.parse(await this.#driver.rehearse([...expire, ...cancelLate, ...prune, ...claim], read.jsonObject({ claimed, held }))),
 		};
 	}
 
@@ -162,8 +193,13 @@ export class SqliteEngine implements Engine {
 		return (await this.#driver.batch([extendStatement(leases, leaseUntil)]))[0]!;
 	}
 	async finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
-		const first = followUps.length === 0 ? [] : submitStatements(followUps, nowMs).statements;
-		return (await this.#driver.batch([...first, ...finishStatements(endings, defaults, nowMs)])).at(-1)!;
+		const statements = this.#fitting(followUps).flatMap(part => submitStatements(part, nowMs).statements);
+		const textsOf = (ending: Ending) => ["result" in ending ? ending.result : undefined, "error" in ending ? ending.error : undefined];
+		const answers: number[] = [];
+		for (const part of fitting(endings, textsOf, this.#driver.paramBytesMax))
+			answers.push(statements.push(...finishStatements(part, defaults, nowMs)) - 1);
+		const rows = await this.#driver.batch(statements);
+		return answers.flatMap(answer => rows[answer]!);
 	}
 	async #sweep(statements: Statement[]): Promise<Row[]> {
 		return (await this.#driver.batch(statements)).flat();
@@ -218,7 +254,9 @@ export class SqliteEngine implements Engine {
 		await this.#driver.batch([
 			{ sql: "INSERT INTO tasks (name) VALUES (?1) ON CONFLICT DO NOTHING", params: [task] },
 			{
-				sql: "UPDATE tasks SET concurrency = CASE WHEN ?2 THEN ?3 ELSE concurrency END, paused = coalesce(?4, paused) WHERE name = ?1",
+				// It is counted while it has a limit: this is the recount.
+				sql: `UPDATE tasks SET concurrency = CASE WHEN ?2 THEN ?3 ELSE concurrency END, paused = coalesce(?4, paused),
+  running = CASE WHEN ?2 THEN (SELECT count(*) FROM jobs WHERE state = ${S.running} AND lane_id & 65535 = task_id) ELSE running END WHERE name = ?1`,
 				params: [
 					task,
 					Number(settings.concurrency !== undefined),
@@ -229,17 +267,23 @@ export class SqliteEngine implements Engine {
 			{ sql: "UPDATE queue SET version = version + 1", params: [] },
 		]);
 	}
+	/** All tenants are looked through only when others were set before. */
 	async setDefaults({ concurrency, backlog }: StorageDefaults): Promise<void> {
+		const set = JSON.stringify([concurrency, backlog]);
+		if ((await this.#one({ sql: "SELECT value FROM meta WHERE name = 'defaults'", params: [] }))?.value === set) return;
 		await this.#driver.batch([
 			{ sql: "UPDATE tenants SET concurrency = ?1 WHERE own_concurrency = 0 AND concurrency <> ?1", params: [concurrency] },
 			{ sql: "UPDATE tenants SET backlog = ?1 WHERE own_backlog = 0 AND backlog <> ?1", params: [backlog] },
+			{
+				sql: "INSERT INTO meta (name, value) VALUES ('defaults', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+				params: [set],
+			},
 		]);
 	}
 
 	async verify(): Promise<string[]> {
-		const found: string[] = [];
-		for (const sql of CHECKS) for (const row of await this.#driver.all({ sql, params: [] })) found.push(row.what);
-		return found;
+		const found = await Promise.all(CHECKS.map(sql => this.#driver.all({ sql, params: [] })));
+		return found.flat().map(row => row.what);
 	}
 	async ping(): Promise<void> {
 		const row = await this.#one({ sql: "SELECT value FROM meta WHERE name = 'schema'", params: [] });

@@ -1,8 +1,9 @@
 /** Submitting jobs: any number of rows, of any tenants, in one batch of statements. */
+import type { State } from "../../job.ts";
 import type { SubmitRow } from "../engine.ts";
 import { S } from "../rows.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, ordOf } from "./moves.ts";
+import { countMoves, countQueue, elementsOf, lanesOfTenant, ordOf } from "./moves.ts";
 
 /** What a row of the JSON parameter holds, by position. */
 const FIELDS = [
@@ -24,10 +25,11 @@ const FIELDS = [
 	"key",
 	"fingerprint",
 	"key_expires_at",
+	"place",
 ] as const;
 const field = (name: (typeof FIELDS)[number]): string => `e.value->>${FIELDS.indexOf(name)}`;
 
-const toRow = ({ laneId, job, parent }: SubmitRow) => [
+const toRow = ({ laneId, job, parent }: SubmitRow, place: number) => [
 	laneId,
 	job.priority ?? 0,
 	job.runAt ?? 0,
@@ -46,7 +48,19 @@ const toRow = ({ laneId, job, parent }: SubmitRow) => [
 	job.idempotency?.key ?? null,
 	job.idempotency?.fingerprint ?? null,
 	job.idempotency?.expiresAt ?? null,
+	place,
 ];
+
+/** Which one of its tenant's rows each is, from 1. */
+function placesOf(rows: readonly SubmitRow[]): number[] {
+	const counts = new Map<number, number>();
+	return rows.map(({ laneId }) => {
+		const tenantId = Math.floor(laneId / 65536);
+		const place = (counts.get(tenantId) ?? 0) + 1;
+		counts.set(tenantId, place);
+		return place;
+	});
+}
 
 const LAST_ID = "(SELECT last_job_id FROM queue)";
 const TENANT = `(${field("lane_id")}) >> 16`;
@@ -55,14 +69,18 @@ const TENANT = `(${field("lane_id")}) >> 16`;
 const TAKE_KEYS = `
 INSERT INTO keys (tenant_id, kind, key, job_id, fingerprint, expires_at)
 SELECT ${TENANT}, 1, ${field("key")}, ${LAST_ID} + e.key + 1, ${field("fingerprint")}, ${field("key_expires_at")}
-FROM json_each(?1) e WHERE ${field("key")} IS NOT NULL ORDER BY e.key
+FROM ${elementsOf("?1")} e WHERE ${field("key")} IS NOT NULL ORDER BY e.key
 ON CONFLICT (tenant_id, kind, key) DO UPDATE SET job_id = excluded.job_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
 WHERE keys.expires_at <= ?2`;
 
 const HAS_ITS_KEY = `(${field("key")} IS NULL OR (SELECT job_id FROM keys k
   WHERE k.tenant_id = ${TENANT} AND k.kind = 1 AND k.key = ${field("key")}) = ${LAST_ID} + e.key + 1)`;
 
-/** Stores the rows that fit their tenant's backlog, in order. Its rows are the answer: number and position of what was stored. */
+/**
+ * Stores the rows that fit their tenant's backlog, in order. Its rows are the answer: number and position of what was stored. With keys
+ * the place of a row among those of its tenant is known only here. A tenant has no more waiting than the queue has: only where that
+ * says nothing its lanes are summed up.
+ */
 const insertJobs = (keyed: boolean): string => `
 INSERT INTO jobs (id, tenant_id, lane_id, state, ord, priority, created_at, run_at, start_by, max_retries, timeout_ms, tail,
   task_in_payload, queue_key, trace_id, trace_parent, tags, payload, parent_id)
@@ -75,19 +93,22 @@ FROM (
     ${field("timeout_ms")} AS timeout_ms, ${field("tail")} AS tail, ${field("task_in_payload")} AS task_in_payload,
     ${field("queue_key")} AS queue_key, ${field("trace_id")} AS trace_id, ${field("trace_parent")} AS trace_parent,
     ${field("tags")} AS tags, ${field("payload")} AS payload, ${field("parent_id")} AS parent_id, ${field("parent_token")} AS parent_token,
-    t.backlog - t.waiting AS room, row_number() OVER (PARTITION BY t.tenant_id ORDER BY e.key) AS place
-  FROM json_each(?1) e CROSS JOIN queue q CROSS JOIN tenants t ON t.tenant_id = ${TENANT}
-  ${keyed ? `WHERE ${HAS_ITS_KEY}` : ""}
-) n WHERE CASE WHEN n.parent_id IS NULL THEN place <= room
+    t.backlog, q.ready + q.delayed + q.blocked AS waiting, ${keyed ? "row_number() OVER (PARTITION BY t.tenant_id ORDER BY e.key)" : field("place")} AS place
+  FROM ${elementsOf("?1")} e CROSS JOIN queue q CROSS JOIN tenants t ON t.tenant_id = ${TENANT}
+  ${keyed ? `WHERE ${HAS_ITS_KEY}` : ""} LIMIT -1
+) n WHERE CASE WHEN n.parent_id IS NULL THEN place <= backlog - waiting
+    OR place <= backlog - (SELECT sum(ready + delayed + blocked) FROM lanes WHERE ${lanesOfTenant("n.tenant_id")})
   ELSE EXISTS (SELECT 1 FROM jobs p WHERE p.id = n.parent_id AND p.state = ${S.running} AND p.token = n.parent_token) END
 RETURNING id - ${LAST_ID} - 1 AS i, id`;
 const INSERT_JOBS = { plain: insertJobs(false), keyed: insertJobs(true) };
 
-const COUNT_LANES = countMoves(`SELECT lane_id, NULL AS was, state AS becomes, run_at AS due FROM jobs WHERE id > ${LAST_ID}`, [
-	"ready",
-	"delayed",
-	"blocked",
-]);
+const STORED = `SELECT lane_id, NULL AS was, state AS becomes, run_at AS due FROM jobs WHERE id > ${LAST_ID}`;
+/** `?1`: the ids that were given out, also to rows that were not stored. */
+const counts = (states: readonly State[]) => ({
+	lanes: countMoves(STORED, states),
+	queue: countQueue(STORED, states, ", last_job_id = last_job_id + ?1"),
+});
+const COUNT = { ready: counts(["ready"]), any: counts(["ready", "delayed", "blocked"]) };
 
 const INSERT_TAGS = `
 INSERT INTO job_tags (tenant_id, tag, job_id) SELECT DISTINCT j.tenant_id, g.value, j.id
@@ -96,14 +117,12 @@ FROM jobs j CROSS JOIN json_each(j.tags) g WHERE j.id > ${LAST_ID} AND j.tags IS
 /** A key whose job did not fit the backlog is free again. */
 const FREE_KEYS = `
 DELETE FROM keys WHERE job_id > ${LAST_ID} AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = keys.job_id)
-AND (tenant_id, kind, key) IN (SELECT ${TENANT}, 1, ${field("key")} FROM json_each(?1) e WHERE ${field("key")} IS NOT NULL)`;
+AND (tenant_id, kind, key) IN (SELECT ${TENANT}, 1, ${field("key")} FROM ${elementsOf("?1")} e WHERE ${field("key")} IS NOT NULL)`;
 
 /** For each row with a key: the job that has it, and whether it was the same request. */
 const READ_KEYS = `
 SELECT e.key AS i, k.job_id AS id, k.fingerprint IS ${field("fingerprint")} AS same
-FROM json_each(?1) e CROSS JOIN keys k ON k.tenant_id = ${TENANT} AND k.kind = 1 AND k.key = ${field("key")}`;
-
-const TAKE_IDS = "UPDATE queue SET last_job_id = last_job_id + ?1";
+FROM ${elementsOf("?1")} e CROSS JOIN keys k ON k.tenant_id = ${TENANT} AND k.kind = 1 AND k.key = ${field("key")}`;
 
 /**
  * The statements that store `rows`. The rows of statement `inserted` are {i, id} of what was stored; with keys, those of
@@ -113,18 +132,20 @@ export function submitStatements(
 	rows: readonly SubmitRow[],
 	nowMs: number,
 ): { statements: Statement[]; inserted: number; keys: number | null } {
-	const json = JSON.stringify(rows.map(toRow));
+	const places = placesOf(rows);
+	const json = JSON.stringify(rows.map((row, i) => toRow(row, places[i]!)));
 	const keyed = rows.some(row => row.job.idempotency !== undefined);
 	const statements: Statement[] = [];
 	if (keyed) statements.push({ sql: TAKE_KEYS, params: [json, nowMs] });
 	const inserted = statements.push({ sql: keyed ? INSERT_JOBS.keyed : INSERT_JOBS.plain, params: [json, nowMs] }) - 1;
-	statements.push({ sql: COUNT_LANES, params: [] });
+	const count = rows.some(({ job }) => job.key !== undefined || (job.runAt ?? 0) > nowMs) ? COUNT.any : COUNT.ready;
+	statements.push({ sql: count.lanes, params: [] });
 	if (rows.some(row => (row.job.tags?.length ?? 0) > 0)) statements.push({ sql: INSERT_TAGS, params: [] });
 	let keys: number | null = null;
 	if (keyed) {
 		statements.push({ sql: FREE_KEYS, params: [json] });
 		keys = statements.push({ sql: READ_KEYS, params: [json] }) - 1;
 	}
-	statements.push({ sql: TAKE_IDS, params: [rows.length] });
+	statements.push({ sql: count.queue, params: [rows.length] });
 	return { statements, inserted, keys };
 }

@@ -4,25 +4,32 @@
  */
 import { STATES } from "../../job.ts";
 import { S } from "../rows.ts";
+import { lanesOfTenant } from "./moves.ts";
 
 const counters = STATES.map(state => `sum(state = ${S[state]}) AS ${state}`).join(", ");
 const differs = (a: string, b: string): string => STATES.map(state => `${a}.${state} <> coalesce(${b}.${state}, 0)`).join(" OR ");
 const sums = STATES.map(state => `sum(${state}) AS ${state}`).join(", ");
 
+/** What may be claimed, by the lanes and limits alone: a copy of it, in order, is `turns`. */
+const CLAIMABLE = `
+SELECT l.task_id, c.vt, l.lane_id FROM (SELECT lane_id >> 16 AS tenant_id, max(vt) AS vt, sum(running) AS running FROM lanes GROUP BY 1) c
+JOIN tenants t ON t.tenant_id = c.tenant_id JOIN lanes l ON ${lanesOfTenant("t.tenant_id", "l.lane_id")}
+WHERE c.running < t.concurrency AND t.paused = 0 AND t.start_rate_full = 0 AND l.ready > 0 AND (l.concurrency IS NULL OR l.running < l.concurrency)`;
+
 export const CHECKS: readonly string[] = [
 	`SELECT 'lane ' || l.lane_id || ' counts other jobs than it has' AS what FROM lanes l
    LEFT JOIN (SELECT lane_id, ${counters} FROM jobs GROUP BY lane_id) c ON c.lane_id = l.lane_id WHERE ${differs("l", "c")}`,
 	"SELECT 'job ' || id || ' is in no lane' AS what FROM jobs WHERE lane_id NOT IN (SELECT lane_id FROM lanes) OR tenant_id <> lane_id >> 16",
-	`SELECT 'tenant ' || t.name || ' is not the sum of its lanes' AS what FROM tenants t
-   LEFT JOIN (SELECT lane_id >> 16 AS tenant_id, ${sums} FROM lanes GROUP BY 1) c ON c.tenant_id = t.tenant_id WHERE ${differs("t", "c")}`,
-	`SELECT 'the queue is not the sum of its tenants' AS what FROM queue q CROSS JOIN (SELECT ${sums} FROM tenants) c WHERE ${differs("q", "c")}`,
-	"SELECT 'active_tenants is wrong' AS what FROM queue WHERE active_tenants <> (SELECT count(*) FROM tenants WHERE waiting + running > 0)",
+	"SELECT 'lane ' || lane_id || ' is of no tenant' AS what FROM lanes WHERE lane_id >> 16 NOT IN (SELECT tenant_id FROM tenants) OR task_id <> lane_id & 65535",
+	`SELECT 'the queue is not the sum of its lanes' AS what FROM queue q CROSS JOIN (SELECT ${sums} FROM lanes) c WHERE ${differs("q", "c")}`,
+	`SELECT 'active_tenants is wrong' AS what FROM queue WHERE active_tenants <> (
+   SELECT count(DISTINCT lane_id >> 16) FROM lanes WHERE ready + delayed + blocked + running > 0)`,
 	`SELECT 'submitted - finished is not what lives' AS what FROM queue WHERE submitted - finished <> ready + delayed + blocked + running`,
 	`SELECT 'task ' || k.name || ' counts ' || k.running || ' running' AS what FROM tasks k
-   WHERE k.running <> coalesce((SELECT sum(running) FROM lanes WHERE task_id = k.task_id), 0)`,
-	`SELECT 'ready lane ' || l.lane_id || ' has another tag or hold than its tenant' AS what FROM lanes l CROSS JOIN tenants t ON t.tenant_id = l.lane_id >> 16
-   WHERE l.ready > 0 AND (l.vt <> t.vt OR (l.held & 1) <> (t.held <> 0))`,
-	"SELECT 'lane ' || lane_id || ' has its own limit wrong' AS what FROM lanes WHERE (held & 2 <> 0) <> coalesce(running >= concurrency, 0)",
+   WHERE k.concurrency IS NOT NULL AND k.running <> coalesce((SELECT sum(running) FROM lanes WHERE task_id = k.task_id), 0)`,
+	`WITH claimable AS MATERIALIZED (${CLAIMABLE})
+   SELECT 'lane ' || lane_id || ' is not where its turn is' AS what FROM (SELECT task_id, vt, lane_id FROM claimable EXCEPT SELECT task_id, vt, lane_id FROM turns)
+   UNION ALL SELECT 'a turn of lane ' || lane_id || ' is not its own' FROM (SELECT task_id, vt, lane_id FROM turns EXCEPT SELECT task_id, vt, lane_id FROM claimable)`,
 	"SELECT 'lane ' || lane_id || ' would never wake for its delayed jobs' AS what FROM lanes WHERE delayed > 0 AND next_due IS NULL",
 	`SELECT 'job ' || id || ' has a lease that does not fit its state' AS what FROM jobs
    WHERE (state = ${S.running}) <> (lease_until IS NOT NULL) OR state = ${S.running} AND token IS NULL`,

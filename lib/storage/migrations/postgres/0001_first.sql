@@ -18,18 +18,11 @@ CREATE TABLE tenants (
   own_concurrency smallint NOT NULL DEFAULT 0,
   own_backlog smallint NOT NULL DEFAULT 0,
   step bigint NOT NULL DEFAULT 1000000,
-  vt bigint NOT NULL DEFAULT 0,
   paused int NOT NULL DEFAULT 0,
   start_rate_full int NOT NULL DEFAULT 0,
   reopen_at bigint,
-  keep_done_ms bigint, keep_dead_ms bigint,
-  ready bigint NOT NULL DEFAULT 0, delayed bigint NOT NULL DEFAULT 0, blocked bigint NOT NULL DEFAULT 0,
-  running bigint NOT NULL DEFAULT 0, done bigint NOT NULL DEFAULT 0, failed bigint NOT NULL DEFAULT 0,
-  dead bigint NOT NULL DEFAULT 0, cancelled bigint NOT NULL DEFAULT 0,
-  held int NOT NULL GENERATED ALWAYS AS ((running >= concurrency)::int | (paused << 1) | (start_rate_full << 2)) STORED,
-  waiting bigint NOT NULL GENERATED ALWAYS AS (ready + delayed + blocked) STORED,
-  CHECK (ready >= 0 AND delayed >= 0 AND blocked >= 0 AND running >= 0)
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
+  keep_done_ms bigint, keep_dead_ms bigint
+);
 
 CREATE TABLE tasks (
   task_id int PRIMARY KEY CHECK (task_id BETWEEN 1 AND 65535),
@@ -38,37 +31,69 @@ CREATE TABLE tasks (
   paused smallint NOT NULL DEFAULT 0
 );
 
--- What is true of a task, over all tenants, and summed up of the queue. Every transaction adds to a row that no other one has (see
--- `shard_1`), so the busiest row of the store is nobody's bottleneck; the truth is the sum over the shards.
-CREATE TABLE totals (
-  task_id int NOT NULL,
-  shard smallint NOT NULL,
-  version bigint NOT NULL DEFAULT 0,
-  submitted bigint NOT NULL DEFAULT 0, finished bigint NOT NULL DEFAULT 0, active_tenants bigint NOT NULL DEFAULT 0,
+CREATE TABLE lanes (lane_id bigint PRIMARY KEY, task_id int NOT NULL, concurrency int);
+
+-- What changes with every job stands apart from what does not. A row here has many versions, and while somebody keeps an old snapshot
+-- (a backup, a forgotten transaction) none of them can be removed. `gen` grows every 4th time that the row is written: with it behind the
+-- id in the index, the newest version is the first that is met from the end, however many there are.
+CREATE TABLE tenant_state (
+  tenant_id bigint NOT NULL,
+  gen bigint NOT NULL DEFAULT 0,
+  writes bigint NOT NULL DEFAULT 0,
+  vt bigint NOT NULL DEFAULT 0,
   ready bigint NOT NULL DEFAULT 0, delayed bigint NOT NULL DEFAULT 0, blocked bigint NOT NULL DEFAULT 0,
   running bigint NOT NULL DEFAULT 0, done bigint NOT NULL DEFAULT 0, failed bigint NOT NULL DEFAULT 0,
   dead bigint NOT NULL DEFAULT 0, cancelled bigint NOT NULL DEFAULT 0,
-  virtual_now bigint NOT NULL DEFAULT 0,       -- the greatest over the shards counts
-  PRIMARY KEY (task_id, shard)
-) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+  PRIMARY KEY (tenant_id, gen),
+  CHECK (ready >= 0 AND delayed >= 0 AND blocked >= 0 AND running >= 0)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 
-CREATE TABLE lanes (
-  lane_id bigint PRIMARY KEY,
+CREATE TABLE lane_state (
+  lane_id bigint NOT NULL,
+  gen bigint NOT NULL DEFAULT 0,
+  writes bigint NOT NULL DEFAULT 0,
   task_id int NOT NULL,
-  concurrency int,
   held int NOT NULL DEFAULT 0,
   vt bigint NOT NULL DEFAULT 0,
   next_due bigint,
   reopen_at bigint,
+  head bigint NOT NULL DEFAULT 0,              -- no ready job has a smaller ord: where a claim begins to look
   ready bigint NOT NULL DEFAULT 0, delayed bigint NOT NULL DEFAULT 0, blocked bigint NOT NULL DEFAULT 0,
   running bigint NOT NULL DEFAULT 0, done bigint NOT NULL DEFAULT 0, failed bigint NOT NULL DEFAULT 0,
   dead bigint NOT NULL DEFAULT 0, cancelled bigint NOT NULL DEFAULT 0,
   -- The index stands on this rather than on what it is made of, so that a lane that only counts on stays where it is (a HOT update).
   claimable boolean NOT NULL GENERATED ALWAYS AS (ready > 0 AND held = 0) STORED,
+  PRIMARY KEY (lane_id, gen),
   CHECK (ready >= 0 AND delayed >= 0 AND blocked >= 0 AND running >= 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
-CREATE INDEX lanes_claimable ON lanes (task_id, vt) WHERE claimable;
-CREATE INDEX lanes_due ON lanes (next_due) WHERE next_due IS NOT NULL;
+CREATE INDEX lanes_claimable ON lane_state (task_id, vt) WHERE claimable;
+CREATE INDEX lanes_due ON lane_state (next_due) WHERE next_due IS NOT NULL;
+
+-- Tenants and lanes as they are now, and the place of that version: what is written is found there at once.
+CREATE VIEW tenants_now AS
+  SELECT t.*, s.place, s.writes, s.vt, s.ready, s.delayed, s.blocked, s.running, s.done, s.failed, s.dead, s.cancelled,
+    (s.running >= t.concurrency)::int | (t.paused << 1) | (t.start_rate_full << 2) AS held, s.ready + s.delayed + s.blocked AS waiting
+  FROM tenants t CROSS JOIN LATERAL (SELECT ctid AS place, * FROM tenant_state WHERE tenant_id = t.tenant_id ORDER BY gen DESC LIMIT 1) s;
+CREATE VIEW lanes_now AS
+  SELECT l.lane_id, l.task_id, l.concurrency, s.place, s.writes, s.held, s.vt, s.next_due, s.head,
+    s.ready, s.delayed, s.blocked, s.running, s.done, s.failed, s.dead, s.cancelled, s.claimable
+  FROM lanes l CROSS JOIN LATERAL (SELECT ctid AS place, * FROM lane_state WHERE lane_id = l.lane_id ORDER BY gen DESC LIMIT 1) s;
+
+-- What is true of the queue as a whole is the sum of these rows. Every change adds one, so nobody waits here for anybody; now and then
+-- they are added up into one a task (`fold_totals_1`).
+CREATE TABLE totals (
+  task_id int NOT NULL,
+  version bigint NOT NULL DEFAULT 0,
+  submitted bigint NOT NULL DEFAULT 0, finished bigint NOT NULL DEFAULT 0, active_tenants bigint NOT NULL DEFAULT 0,
+  ready bigint NOT NULL DEFAULT 0, delayed bigint NOT NULL DEFAULT 0, blocked bigint NOT NULL DEFAULT 0,
+  running bigint NOT NULL DEFAULT 0, done bigint NOT NULL DEFAULT 0, failed bigint NOT NULL DEFAULT 0,
+  dead bigint NOT NULL DEFAULT 0, cancelled bigint NOT NULL DEFAULT 0
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+CREATE INDEX totals_of_task ON totals (task_id);
+
+-- Tags of the latest turns in claims that asked for a task; the greatest is where a tenant begins that wakes.
+CREATE TABLE turns (task_id int NOT NULL, tag bigint NOT NULL) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+CREATE INDEX turns_latest ON turns (task_id, tag);
 
 CREATE SEQUENCE job_ids;
 CREATE TABLE jobs (
@@ -133,11 +158,12 @@ CREATE TABLE job_events (
   PRIMARY KEY (job_id, seq)
 );
 
-CREATE TYPE move_1 AS (lane_id bigint, was smallint, becomes smallint, due bigint);
+-- A job's move from a state to another (NULL: none); with `ord` where it becomes ready or is claimed, `due` where it becomes delayed.
+CREATE TYPE move_1 AS (lane_id bigint, was smallint, becomes smallint, ord bigint, due bigint);
 -- What moves add up to in one lane.
 CREATE TYPE sums_1 AS (
   lane_id bigint, blocked bigint, delayed bigint, ready bigint, running bigint, done bigint, failed bigint, dead bigint, cancelled bigint,
-  submitted bigint, finished bigint, due bigint);
+  submitted bigint, finished bigint, head bigint, taken bigint, due bigint);
 CREATE TYPE submitted_1 AS (i int, status text, id bigint);
 CREATE TYPE moved_1 AS (id bigint, tail bigint, state smallint, reason text);
 CREATE TYPE ended_1 AS (i int, id bigint, tail bigint, state smallint, reason text);
@@ -168,15 +194,6 @@ BEGIN
   RETURN coalesce(ours, '{}');
 END $$;
 
--- The shard of `totals` that this transaction alone may write to until it ends.
-CREATE FUNCTION shard_1() RETURNS smallint LANGUAGE plpgsql AS $$
-BEGIN
-  FOR shard IN 0..32766 LOOP
-    IF pg_try_advisory_xact_lock(lock_key_1('totals', shard)) THEN RETURN shard; END IF;
-  END LOOP;
-  RAISE EXCEPTION 'more than 32767 transactions write at once';
-END $$;
-
 -- Counting ---------------------------------------------------------------------------------------------------------------------------
 
 -- Copies tag and hold of tenants to their ready lanes, where they differ: what is claimable is an index, and never out of date.
@@ -185,12 +202,13 @@ DECLARE
   lane_ids bigint[];
 BEGIN
   SELECT array_agg(l.lane_id) INTO lane_ids
-  FROM unnest(tenants_changed) u(t) CROSS JOIN LATERAL (
-    SELECT lane_id FROM lanes WHERE lane_id >= u.t << 16 AND lane_id < (u.t + 1) << 16 AND ready > 0 ORDER BY lane_id LIMIT 65536) l;
+  FROM unnest(tenants_changed) u(t) JOIN tenants_now t ON t.tenant_id = u.t CROSS JOIN LATERAL (
+    SELECT lane_id, vt, held, ready FROM lanes_now WHERE lane_id >= u.t << 16 AND lane_id < (u.t + 1) << 16 OFFSET 0) l
+  WHERE l.ready > 0 AND (l.vt <> t.vt OR (l.held & 1) <> (t.held <> 0)::int);
   IF lane_ids IS NULL THEN RETURN; END IF;
-  UPDATE lanes l SET vt = t.vt, held = (l.held & ~1) | (t.held <> 0)::int
-  FROM tenants t
-  WHERE l.lane_id = ANY(lane_ids) AND t.tenant_id = l.lane_id >> 16 AND (l.vt <> t.vt OR (l.held & 1) <> (t.held <> 0)::int);
+  UPDATE lane_state SET writes = l.writes + 1, gen = (l.writes + 1) / 4, vt = t.vt, held = (l.held & ~1) | (t.held <> 0)::int
+  FROM unnest(lane_ids) u(id) JOIN lanes_now l ON l.lane_id = u.id JOIN tenants_now t ON t.tenant_id = u.id >> 16
+  WHERE lane_state.ctid = l.place;
 END $$;
 
 -- Adds moves to their lanes, the lanes' tenants and the totals. Running grows only by a claim, so that is where a tenant pays for its
@@ -215,54 +233,64 @@ BEGIN
       count(*) FILTER (WHERE becomes = 7) - count(*) FILTER (WHERE was = 7) AS cancelled,
       count(*) FILTER (WHERE becomes < 4 AND coalesce(was, 7) > 3) AS submitted,
       count(*) FILTER (WHERE becomes > 3 AND was < 4) AS finished,
+      min(ord) FILTER (WHERE becomes = 2) AS head,
+      max(ord) FILTER (WHERE was = 2 AND becomes = 3) AS taken,
       min(due) FILTER (WHERE becomes = 1) AS due
     FROM unnest(moves) GROUP BY lane_id) m;
   WITH t AS (
-    UPDATE tenants SET
-      vt = CASE WHEN x.running > 0 THEN greatest(vt, x.virtual_now) + x.running * step
-                WHEN tenants.ready = 0 AND x.ready > 0 THEN greatest(vt, x.virtual_now)
-                ELSE vt END,
-      blocked = tenants.blocked + x.blocked, delayed = tenants.delayed + x.delayed, ready = tenants.ready + x.ready,
-      running = tenants.running + x.running, done = tenants.done + x.done, failed = tenants.failed + x.failed,
-      dead = tenants.dead + x.dead, cancelled = tenants.cancelled + x.cancelled
+    UPDATE tenant_state SET
+      writes = o.writes + 1, gen = (o.writes + 1) / 4,
+      vt = CASE WHEN x.running > 0 THEN greatest(o.vt, x.virtual_now) + x.running * o.step
+                WHEN o.ready = 0 AND x.ready > 0 THEN greatest(o.vt, x.virtual_now)
+                ELSE o.vt END,
+      blocked = o.blocked + x.blocked, delayed = o.delayed + x.delayed, ready = o.ready + x.ready, running = o.running + x.running,
+      done = o.done + x.done, failed = o.failed + x.failed, dead = o.dead + x.dead, cancelled = o.cancelled + x.cancelled
     FROM (
       SELECT lane_id >> 16 AS tenant_id, sum(blocked)::bigint AS blocked, sum(delayed)::bigint AS delayed, sum(ready)::bigint AS ready,
         sum(running)::bigint AS running, sum(done)::bigint AS done, sum(failed)::bigint AS failed, sum(dead)::bigint AS dead,
         sum(cancelled)::bigint AS cancelled,
-        max((SELECT max(virtual_now) FROM totals n WHERE n.task_id = m.lane_id & 65535)) FILTER (WHERE running > 0 OR ready > 0) AS virtual_now
+        max((SELECT tag FROM turns n WHERE n.task_id = m.lane_id & 65535 ORDER BY tag DESC LIMIT 1)) FILTER (WHERE running > 0 OR ready > 0) AS virtual_now
       FROM unnest(sums) m GROUP BY lane_id >> 16) x
-    WHERE tenants.tenant_id = x.tenant_id
-    RETURNING tenants.tenant_id,
-      x.running > 0 OR (tenants.running >= concurrency) <> (tenants.running - x.running >= concurrency) AS reschedule,
-      (waiting + tenants.running > 0)::int - (waiting + tenants.running - x.blocked - x.delayed - x.ready - x.running > 0)::int AS woken)
+    JOIN tenants_now o ON o.tenant_id = x.tenant_id
+    WHERE tenant_state.ctid = o.place
+    RETURNING tenant_state.tenant_id,
+      x.running > 0 OR (tenant_state.running >= o.concurrency) <> (o.running >= o.concurrency) AS reschedule,
+      (tenant_state.ready + tenant_state.delayed + tenant_state.blocked + tenant_state.running > 0)::int - (o.waiting + o.running > 0)::int AS woken)
   SELECT array_agg(tenant_id) FILTER (WHERE reschedule), sum(t.woken) INTO changed, woke FROM t;
-  UPDATE lanes SET
+  UPDATE lane_state SET
+    writes = l.writes + 1, gen = (l.writes + 1) / 4,
     vt = t.vt,
-    held = (lanes.held & ~3) | (t.held <> 0)::int | (coalesce(lanes.running + m.running >= lanes.concurrency, false)::int << 1),
-    next_due = least(next_due, m.due),
-    blocked = lanes.blocked + m.blocked, delayed = lanes.delayed + m.delayed, ready = lanes.ready + m.ready,
-    running = lanes.running + m.running, done = lanes.done + m.done, failed = lanes.failed + m.failed,
-    dead = lanes.dead + m.dead, cancelled = lanes.cancelled + m.cancelled
-  FROM unnest(sums) m JOIN tenants t ON t.tenant_id = m.lane_id >> 16 WHERE lanes.lane_id = m.lane_id;
-  my_shard := shard_1();
-  INSERT INTO totals AS o (task_id, shard, version, submitted, finished, active_tenants, blocked, delayed, ready, running, done, failed, dead, cancelled)
-  SELECT (lane_id & 65535)::int, my_shard, 1, sum(submitted), sum(finished),
-    CASE WHEN row_number() OVER (ORDER BY (lane_id & 65535)::int) = 1 THEN woke ELSE 0 END,
+    held = (l.held & ~3) | (t.held <> 0)::int | (coalesce(l.running + m.running >= l.concurrency, false)::int << 1),
+    next_due = least(l.next_due, m.due),
+    -- What is ready comes behind what a claim has taken (or has the same ord), until something is put before it.
+    head = CASE WHEN m.taken IS NOT NULL THEN m.taken WHEN l.ready = 0 THEN coalesce(m.head, l.head) ELSE least(l.head, m.head) END,
+    blocked = l.blocked + m.blocked, delayed = l.delayed + m.delayed, ready = l.ready + m.ready, running = l.running + m.running,
+    done = l.done + m.done, failed = l.failed + m.failed, dead = l.dead + m.dead, cancelled = l.cancelled + m.cancelled
+  FROM unnest(sums) m JOIN lanes_now l ON l.lane_id = m.lane_id JOIN tenants_now t ON t.tenant_id = m.lane_id >> 16
+  WHERE lane_state.ctid = l.place;
+  INSERT INTO totals (task_id, version, submitted, finished, active_tenants, blocked, delayed, ready, running, done, failed, dead, cancelled)
+  SELECT (lane_id & 65535)::int, 1, sum(submitted), sum(finished), CASE WHEN row_number() OVER () = 1 THEN woke ELSE 0 END,
     sum(blocked), sum(delayed), sum(ready), sum(running), sum(done), sum(failed), sum(dead), sum(cancelled)
-  FROM unnest(sums) m GROUP BY (lane_id & 65535)::int
-  ON CONFLICT (task_id, shard) DO UPDATE SET
-    version = o.version + 1, submitted = o.submitted + excluded.submitted, finished = o.finished + excluded.finished,
-    active_tenants = o.active_tenants + excluded.active_tenants, blocked = o.blocked + excluded.blocked,
-    delayed = o.delayed + excluded.delayed, ready = o.ready + excluded.ready, running = o.running + excluded.running,
-    done = o.done + excluded.done, failed = o.failed + excluded.failed, dead = o.dead + excluded.dead,
-    cancelled = o.cancelled + excluded.cancelled;
+  FROM unnest(sums) m GROUP BY (lane_id & 65535)::int;
   IF changed IS NOT NULL THEN PERFORM schedule_1(changed); END IF;
+  IF random() < 0.01 THEN PERFORM fold_totals_1(); END IF;
+END $$;
+
+-- Adds up what `totals` and `turns` have gathered, unless another transaction is at it.
+CREATE FUNCTION fold_totals_1() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(lock_key_1('totals', 0)) THEN RETURN; END IF;
+  WITH gone AS (DELETE FROM totals RETURNING *)
+  INSERT INTO totals (task_id, version, submitted, finished, active_tenants, blocked, delayed, ready, running, done, failed, dead, cancelled)
+  SELECT task_id, sum(version), sum(submitted), sum(finished), sum(active_tenants), sum(blocked), sum(delayed), sum(ready), sum(running),
+    sum(done), sum(failed), sum(dead), sum(cancelled)
+  FROM gone GROUP BY task_id;
+  DELETE FROM turns USING (SELECT task_id, max(tag) AS tag FROM turns GROUP BY task_id) latest
+  WHERE turns.task_id = latest.task_id AND turns.tag < latest.tag;
 END $$;
 
 -- Says that something changed that moves no job.
-CREATE FUNCTION touch_1(task int DEFAULT 0) RETURNS void LANGUAGE sql AS $$
-  INSERT INTO totals AS o (task_id, shard, version) VALUES (task, shard_1(), 1)
-  ON CONFLICT (task_id, shard) DO UPDATE SET version = o.version + 1 $$;
+CREATE FUNCTION touch_1() RETURNS void LANGUAGE sql AS $$ INSERT INTO totals (task_id, version) VALUES (0, 1) $$;
 
 -- Names ------------------------------------------------------------------------------------------------------------------------------
 
@@ -283,6 +311,9 @@ BEGIN
   SELECT (SELECT coalesce(max(tenant_id), 0) FROM tenants) + row_number() OVER (ORDER BY o), n.name, write_tenants_1.concurrency, write_tenants_1.backlog
   FROM (SELECT u.name, min(u.o) AS o FROM unnest(names) WITH ORDINALITY u(name, o) GROUP BY u.name) n
   WHERE NOT EXISTS (SELECT 1 FROM tenants t WHERE t.name = n.name);
+  INSERT INTO tenant_state (tenant_id)
+  SELECT t.tenant_id FROM unnest(names) u(name) JOIN tenants t ON t.name = u.name
+  WHERE NOT EXISTS (SELECT 1 FROM tenant_state s WHERE s.tenant_id = t.tenant_id) GROUP BY t.tenant_id;
 END $$;
 
 CREATE FUNCTION make_lanes_1(tenant_names text[], task_names text[], concurrency int, backlog bigint)
@@ -291,10 +322,12 @@ RETURNS TABLE (tenant_id bigint, name text, task_id int, task text) LANGUAGE plp
 BEGIN
   PERFORM write_tasks_1(task_names);
   PERFORM write_tenants_1(tenant_names, concurrency, backlog);
-  INSERT INTO lanes (lane_id, task_id)
-  SELECT DISTINCT (t.tenant_id << 16) | k.task_id, k.task_id
-  FROM unnest(tenant_names, task_names) n(tenant, task) JOIN tenants t ON t.name = n.tenant JOIN tasks k ON k.name = n.task
-  ON CONFLICT DO NOTHING;
+  WITH made AS (
+    INSERT INTO lanes (lane_id, task_id)
+    SELECT DISTINCT (t.tenant_id << 16) | k.task_id, k.task_id
+    FROM unnest(tenant_names, task_names) n(tenant, task) JOIN tenants t ON t.name = n.tenant JOIN tasks k ON k.name = n.task
+    ON CONFLICT DO NOTHING RETURNING lane_id, task_id)
+  INSERT INTO lane_state (lane_id, task_id) SELECT lane_id, task_id FROM made;
   RETURN QUERY SELECT DISTINCT t.tenant_id, t.name, k.task_id, k.name
   FROM unnest(tenant_names, task_names) n(tenant, task) JOIN tenants t ON t.name = n.tenant JOIN tasks k ON k.name = n.task;
 END $$;
@@ -329,7 +362,7 @@ BEGIN
   fits AS MATERIALIZED (
     SELECT f.*, row_number() OVER (PARTITION BY f.tenant_id, f.queue_key ORDER BY f.i) AS in_line FROM (
       SELECT r.*, t.backlog - t.waiting AS room, row_number() OVER (PARTITION BY r.tenant_id ORDER BY r.i) AS place
-      FROM r JOIN tenants t ON t.tenant_id = r.tenant_id
+      FROM r JOIN tenants_now t ON t.tenant_id = r.tenant_id
       WHERE NOT keyed OR r.key IS NULL OR EXISTS (SELECT 1 FROM keys k WHERE k.tenant_id = r.tenant_id AND k.kind = 1 AND k.key = r.key AND k.job_id = r.id)) f
     WHERE CASE WHEN f.parent_id IS NULL THEN f.place <= f.room
       ELSE EXISTS (SELECT 1 FROM jobs p WHERE p.id = f.parent_id AND p.state = 3 AND p.token = f.parent_token) END),
@@ -343,11 +376,11 @@ BEGIN
       ord_1(due, coalesce(priority, 0), id), coalesce(priority, 0), now_ms, due, start_by, max_retries, timeout_ms, tail,
       coalesce(task_in_payload, 0), queue_key, trace_id, trace_parent, tags, payload, parent_id
     FROM fits ORDER BY i
-    RETURNING id, lane_id, state, run_at),
+    RETURNING id, lane_id, state, ord, run_at),
   tagged AS (
     INSERT INTO job_tags (tenant_id, tag, job_id)
     SELECT DISTINCT fits.tenant_id, g.tag, fits.id FROM fits CROSS JOIN LATERAL jsonb_array_elements_text(fits.tags::jsonb) g(tag) WHERE fits.tags IS NOT NULL)
-  SELECT array_agg((lane_id, NULL, state, run_at)::move_1), array_agg(id), (SELECT array_agg(r.i) FROM r) INTO moves, stored, seen FROM i;
+  SELECT array_agg((lane_id, NULL, state, ord, run_at)::move_1), array_agg(id), (SELECT array_agg(r.i) FROM r) INTO moves, stored, seen FROM i;
   PERFORM count_moves_1(moves);
   IF NOT keyed THEN
     RETURN QUERY SELECT s, CASE WHEN ids[s + 1] = ANY(stored) THEN 'created' ELSE 'backlog_full' END, ids[s + 1] FROM unnest(seen) s;
@@ -382,19 +415,20 @@ DECLARE
   moves move_1[];
 BEGIN
   SELECT array_agg(d.lane_id) INTO lane_ids FROM (
-    SELECT lane_id FROM (SELECT lane_id FROM lanes WHERE next_due <= now_ms ORDER BY next_due LIMIT 128 OFFSET 0) c
+    SELECT lane_id FROM (SELECT lane_id FROM lane_state WHERE next_due <= now_ms ORDER BY next_due LIMIT 128 OFFSET 0) c
     WHERE pg_try_advisory_xact_lock(lock_key_1('tenants', lane_id >> 16)) LIMIT 64) d;
   IF lane_ids IS NULL THEN RETURN false; END IF;
   WITH due AS MATERIALIZED (
     SELECT j.id FROM unnest(lane_ids) u(l) CROSS JOIN LATERAL (
       SELECT id FROM jobs WHERE lane_id = u.l AND state = 1 AND run_at <= now_ms ORDER BY run_at LIMIT 32) j),
-  p AS (UPDATE jobs SET state = 2 WHERE id = ANY(ARRAY(SELECT id FROM due)) RETURNING lane_id)
-  SELECT array_agg((lane_id, 1, 2, NULL)::move_1) INTO moves FROM p;
+  p AS (UPDATE jobs SET state = 2 WHERE id = ANY(ARRAY(SELECT id FROM due)) RETURNING lane_id, ord)
+  SELECT array_agg((lane_id, 1, 2, ord, NULL)::move_1) INTO moves FROM p;
   PERFORM count_moves_1(moves);
   -- A lane with more that is due goes to the end of the line.
-  UPDATE lanes SET next_due = (
-    SELECT greatest(now_ms, j.run_at) FROM jobs j WHERE j.lane_id = lanes.lane_id AND j.state = 1 ORDER BY j.run_at LIMIT 1)
-  WHERE lane_id = ANY(lane_ids);
+  UPDATE lane_state SET writes = l.writes + 1, gen = (l.writes + 1) / 4, next_due = (
+    SELECT greatest(now_ms, j.run_at) FROM jobs j WHERE j.lane_id = l.lane_id AND j.state = 1 ORDER BY j.run_at LIMIT 1)
+  FROM unnest(lane_ids) u(id) JOIN lanes_now l ON l.lane_id = u.id
+  WHERE lane_state.ctid = l.place;
   RETURN true;
 END $$;
 
@@ -420,7 +454,7 @@ BEGIN
   IF wait THEN
     SELECT x.tenant_id, x.task_id, k.concurrency IS NOT NULL AS is_limited INTO first
     FROM unnest(asked) a(task_id) JOIN tasks k ON k.task_id = a.task_id
-    CROSS JOIN LATERAL (SELECT lane_id >> 16 AS tenant_id, vt, task_id FROM lanes WHERE task_id = a.task_id AND claimable ORDER BY vt LIMIT 1) x
+    CROSS JOIN LATERAL (SELECT lane_id >> 16 AS tenant_id, vt, task_id FROM lane_state WHERE task_id = a.task_id AND claimable ORDER BY vt LIMIT 1) x
     ORDER BY x.vt LIMIT 1;
     IF NOT FOUND THEN RETURN; END IF;
     PERFORM pg_advisory_xact_lock(CASE WHEN first.is_limited THEN lock_key_1('tasks', first.task_id) ELSE lock_key_1('tenants', first.tenant_id) END);
@@ -434,21 +468,21 @@ BEGIN
     WHERE k.task_id = ANY(asked) AND (k.concurrency IS NULL OR k.task_id = ANY(limited) AND room_1(k.task_id, k.concurrency) > 0);
   END IF;
   IF asked IS NULL THEN RETURN; END IF;
-  IF (SELECT next_due FROM lanes WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) <= now_ms THEN PERFORM promote_1(now_ms); END IF;
+  IF (SELECT next_due FROM lane_state WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) <= now_ms THEN PERFORM promote_1(now_ms); END IF;
   -- The tenants whose turn comes first, without those that another transaction is at.
   SELECT array_agg(z.tenant_id) INTO tenant_ids FROM (
     SELECT y.tenant_id FROM (
       SELECT x.tenant_id, min(x.vt) AS vt FROM unnest(asked) k(task_id) CROSS JOIN LATERAL (
-        SELECT lane_id >> 16 AS tenant_id, vt FROM lanes WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT most + 8) x
+        SELECT lane_id >> 16 AS tenant_id, vt FROM lane_state WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT most + 8) x
       GROUP BY x.tenant_id ORDER BY 2 OFFSET 0) y
     WHERE pg_try_advisory_xact_lock(lock_key_1('tenants', y.tenant_id)) LIMIT most) z;
   IF tenant_ids IS NULL THEN RETURN; END IF;
   -- One row a turn, the smallest tag first: how many each tenant gets. Beyond the tag that so many rounds lead to nobody need look.
   WITH s AS MATERIALIZED (
     SELECT t.tenant_id, t.vt, t.step, least(t.concurrency - t.running, sum(least(l.ready, coalesce(l.concurrency - l.running, l.ready))), most) AS turns
-    FROM unnest(tenant_ids) u(t) JOIN tenants t ON t.tenant_id = u.t CROSS JOIN unnest(asked) k(task_id)
-    CROSS JOIN LATERAL (SELECT * FROM lanes WHERE lane_id = (u.t << 16) | k.task_id OFFSET 0) l
-    WHERE l.claimable GROUP BY t.tenant_id),
+    FROM unnest(tenant_ids) u(t) JOIN tenants_now t ON t.tenant_id = u.t CROSS JOIN unnest(asked) k(task_id)
+    JOIN lanes_now l ON l.lane_id = (u.t << 16) | k.task_id
+    WHERE l.claimable GROUP BY t.tenant_id, t.vt, t.step, t.concurrency, t.running),
   rounds AS MATERIALIZED (
     SELECT min(r) AS r FROM unnest('{1,2,4,8,16,32,64,128,256,512,1024,2147483647}'::int[]) r
     WHERE (SELECT sum(least(turns, r)) FROM s) >= (SELECT least(sum(turns), most) FROM s)),
@@ -459,27 +493,26 @@ BEGIN
       ORDER BY s.vt + i * s.step, s.tenant_id LIMIT most) z
     GROUP BY z.tenant_id) q;
   WITH ranked AS (
-    SELECT j.id, l.lane_id, l.task_id, q.t, q.n, row_number() OVER (PARTITION BY q.t ORDER BY j.ord) AS place
-    FROM unnest(tenant_ids, quotas) q(t, n) CROSS JOIN unnest(asked) k(task_id)
-    CROSS JOIN LATERAL (SELECT * FROM lanes WHERE lane_id = (q.t << 16) | k.task_id OFFSET 0) l
+    SELECT j.id, j.ord, l.lane_id, l.task_id, q.t, q.n, row_number() OVER (PARTITION BY q.t ORDER BY j.ord) AS place
+    FROM unnest(tenant_ids, quotas) q(t, n) CROSS JOIN unnest(asked) k(task_id) JOIN lanes_now l ON l.lane_id = (q.t << 16) | k.task_id
     CROSS JOIN LATERAL (
-      SELECT id, ord FROM jobs WHERE lane_id = l.lane_id AND state = 2 ORDER BY ord
+      SELECT id, ord FROM jobs WHERE lane_id = l.lane_id AND state = 2 AND ord >= l.head ORDER BY ord
       LIMIT least(q.n, l.ready, coalesce(l.concurrency - l.running, l.ready))) j
     WHERE l.claimable),
   chosen AS (
-    SELECT id, lane_id, task_id, row_number() OVER (PARTITION BY task_id ORDER BY place, t) AS place FROM ranked WHERE place <= n)
-  SELECT array_agg(c.id), array_agg((c.lane_id, 2, 3, NULL)::move_1) INTO ids, moves
+    SELECT id, ord, lane_id, task_id, row_number() OVER (PARTITION BY task_id ORDER BY place, t) AS place FROM ranked WHERE place <= n)
+  SELECT array_agg(c.id), array_agg((c.lane_id, 2, 3, c.ord, NULL)::move_1) INTO ids, moves
   FROM chosen c WHERE limited IS NULL OR c.place <= coalesce((SELECT room_1(k.task_id, k.concurrency) FROM tasks k WHERE k.task_id = c.task_id), most);
   IF ids IS NULL THEN RETURN; END IF;
   RETURN QUERY UPDATE jobs SET state = 3, seq = seq + 1, claims = claims + 1, started_at = now_ms, lease_until = until, token = new_token, worker = new_worker
     WHERE id = ANY(ids) RETURNING *;
   PERFORM count_moves_1(moves);
   -- After the tenants have paid: the tag of the latest turn, for each task that this claim asked for. Whoever wakes in one begins there.
-  INSERT INTO totals AS o (task_id, shard, virtual_now)
-  SELECT k, shard_1(), tag.tag
-  FROM (SELECT max(vt - step) AS tag FROM tenants WHERE tenant_id IN (SELECT m.lane_id >> 16 FROM unnest(moves) m)) tag CROSS JOIN unnest(wanted) k
-  WHERE tag.tag > coalesce((SELECT max(virtual_now) FROM totals WHERE task_id = k), -1)
-  ON CONFLICT (task_id, shard) DO UPDATE SET virtual_now = greatest(o.virtual_now, excluded.virtual_now);
+  INSERT INTO turns (task_id, tag)
+  SELECT k, t.tag FROM (
+    SELECT max(t.vt - t.step) AS tag FROM (SELECT DISTINCT lane_id >> 16 AS id FROM unnest(moves)) m JOIN tenants_now t ON t.tenant_id = m.id) t
+  CROSS JOIN unnest(wanted) k
+  WHERE t.tag > coalesce((SELECT tag FROM turns n WHERE n.task_id = k ORDER BY tag DESC LIMIT 1), -1);
 END $$;
 
 -- Ends -------------------------------------------------------------------------------------------------------------------------------
@@ -492,8 +525,8 @@ CREATE FUNCTION pass_keys_1(ended bigint[], now_ms bigint) RETURNS move_1[] LANG
       SELECT id FROM jobs WHERE tenant_id = k.tenant_id AND queue_key = k.queue_key AND state = 0 AND (start_by IS NULL OR start_by > now_ms)
       ORDER BY ord LIMIT 1) w
     WHERE NOT EXISTS (SELECT 1 FROM jobs h WHERE h.tenant_id = k.tenant_id AND h.queue_key = k.queue_key AND h.state > 0 AND h.state < 4)),
-  u AS (UPDATE jobs SET state = CASE WHEN run_at > now_ms THEN 1 ELSE 2 END WHERE id IN (SELECT id FROM n) RETURNING lane_id, state, run_at)
-  SELECT array_agg((lane_id, 0, state, run_at)::move_1) FROM u $$;
+  u AS (UPDATE jobs SET state = CASE WHEN run_at > now_ms THEN 1 ELSE 2 END WHERE id IN (SELECT id FROM n) RETURNING lane_id, state, ord, run_at)
+  SELECT array_agg((lane_id, 0, state, ord, run_at)::move_1) FROM u $$;
 
 -- When an ended job may be deleted: its tenant's own retention, else the given: of what is done or cancelled, and of what a person may want to see.
 CREATE FUNCTION expires_1(becomes int, t tenants, keep_done bigint, keep_dead bigint, now_ms bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
@@ -561,8 +594,8 @@ BEGIN
       completed_at = CASE WHEN x.becomes > 3 THEN now_ms END,
       expires_at = CASE WHEN x.becomes > 3 THEN expires_1(x.becomes, t, keep_done, keep_dead, now_ms) END
     FROM x JOIN tenants t ON t.tenant_id = x.tenant_id WHERE jobs.id = x.id
-    RETURNING x.i, jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.run_at, jobs.queue_key)
-  SELECT array_agg((u.i, u.id, u.tail, u.state, u.reason)::ended_1), array_agg((u.lane_id, 3, u.state, u.run_at)::move_1),
+    RETURNING x.i, jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.ord, jobs.run_at, jobs.queue_key)
+  SELECT array_agg((u.i, u.id, u.tail, u.state, u.reason)::ended_1), array_agg((u.lane_id, 3, u.state, u.ord, u.run_at)::move_1),
     array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.state > 3)
   INTO answer, moves, keyed FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
@@ -621,8 +654,8 @@ BEGIN
       completed_at = CASE WHEN x.becomes > 3 THEN now_ms END,
       expires_at = CASE WHEN x.becomes > 3 THEN expires_1(x.becomes, t, keep_done, keep_dead, now_ms) END
     FROM x JOIN tenants t ON t.tenant_id = x.tenant_id WHERE jobs.id = x.id
-    RETURNING jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.queue_key)
-  SELECT array_agg((u.id, u.tail, u.state, u.reason)::moved_1), array_agg((u.lane_id, 3, u.state, NULL)::move_1),
+    RETURNING jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.ord, jobs.queue_key)
+  SELECT array_agg((u.id, u.tail, u.state, u.reason)::moved_1), array_agg((u.lane_id, 3, u.state, u.ord, NULL)::move_1),
     array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.state > 3)
   INTO answer, moves, keyed FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
@@ -643,7 +676,7 @@ BEGIN
     UPDATE jobs SET state = 7, seq = seq + 1, reason = why, completed_at = now_ms, expires_at = expires_1(7, t, keep_done, 0, now_ms)
     FROM x, tenants t WHERE jobs.id = x.id AND t.tenant_id = jobs.tenant_id
     RETURNING jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.queue_key, x.was)
-  SELECT array_agg((u.id, u.tail, u.state, u.reason)::moved_1), array_agg((u.lane_id, u.was, 7, NULL)::move_1),
+  SELECT array_agg((u.id, u.tail, u.state, u.reason)::moved_1), array_agg((u.lane_id, u.was, 7, NULL, NULL)::move_1),
     array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.was > 0)
   INTO answer, moves, keyed FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
@@ -687,7 +720,7 @@ BEGIN
   t AS (
     DELETE FROM job_tags USING (SELECT d.tenant_id, g.tag, d.id FROM d CROSS JOIN LATERAL jsonb_array_elements_text(d.tags::jsonb) g(tag)) g
     WHERE job_tags.tenant_id = g.tenant_id AND job_tags.tag = g.tag AND job_tags.job_id = g.id)
-  SELECT array_agg((lane_id, state, NULL, NULL)::move_1) INTO moves FROM d;
+  SELECT array_agg((lane_id, state, NULL, NULL, NULL)::move_1) INTO moves FROM d;
   PERFORM count_moves_1(moves);
   RETURN coalesce(cardinality(moves), 0);
 END $$;
@@ -764,8 +797,8 @@ BEGIN
   u AS (
     UPDATE jobs SET state = x.becomes, seq = jobs.seq + 1, failures = 0, losses = 0, run_at = now_ms, ord = ord_1(now_ms, jobs.priority, jobs.id),
       start_by = NULL, completed_at = NULL, expires_at = NULL, token = NULL, cancel_requested_at = NULL, reason = NULL, error = NULL, progress = NULL
-    FROM x WHERE jobs.id = x.id RETURNING jobs.id, jobs.lane_id, x.state AS was, x.becomes)
-  SELECT array_agg(id), array_agg((lane_id, was, becomes, NULL)::move_1) INTO retried, moves FROM u;
+    FROM x WHERE jobs.id = x.id RETURNING jobs.id, jobs.lane_id, jobs.ord, x.state AS was, x.becomes)
+  SELECT array_agg(id), array_agg((lane_id, was, becomes, ord, NULL)::move_1) INTO retried, moves FROM u;
   PERFORM count_moves_1(moves);
   RETURN QUERY SELECT s, coalesce(s = ANY(retried), false) FROM unnest(seen) s;
 END $$;
@@ -781,8 +814,12 @@ BEGIN
     backlog = coalesce(new_backlog, backlog), own_backlog = own_backlog | (new_backlog IS NOT NULL)::int,
     step = coalesce(new_step, step), paused = coalesce(new_paused, paused)
   WHERE tenant_id = id;
-  UPDATE lanes SET concurrency = r.concurrency, held = (held & ~2) | (coalesce(lanes.running >= r.concurrency, false)::int << 1)
+  UPDATE lanes SET concurrency = r.concurrency
   FROM jsonb_to_recordset(lane_limits) AS r (lane_id bigint, concurrency int) WHERE lanes.lane_id = r.lane_id;
+  UPDATE lane_state SET writes = l.writes + 1, gen = (l.writes + 1) / 4,
+    held = (l.held & ~2) | (coalesce(l.running >= l.concurrency, false)::int << 1)
+  FROM jsonb_to_recordset(lane_limits) AS r (lane_id bigint) JOIN lanes_now l ON l.lane_id = r.lane_id
+  WHERE lane_state.ctid = l.place;
   PERFORM schedule_1(ARRAY[id]);
   PERFORM touch_1();
 END $$;
@@ -818,13 +855,14 @@ DECLARE
   f regprocedure;
 BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
-    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql' AND p.proname NOT IN ('lock_tenants_1', 'shard_1', 'schedule_1', 'count_moves_1')
+    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql' AND p.proname NOT IN ('lock_tenants_1', 'schedule_1', 'count_moves_1', 'fold_totals_1', 'promote_1', 'store_jobs_1', 'end_waiting_1')
   LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema);
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', f);
     EXECUTE format('ALTER FUNCTION %s SET enable_hashjoin = off', f);
     EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', f);
+    EXECUTE format('ALTER FUNCTION %s SET enable_bitmapscan = off', f);
     EXECUTE format('ALTER FUNCTION %s SET jit = off', f);
   END LOOP;
 END $$;

@@ -1,0 +1,272 @@
+/** Where statements are counted, as on Cloudflare's free plan: a tick never sends more than it may, and never leaves what it has started. */
+import { defineTask, Snooze, type TaskRegistry } from "tickq";
+import { afterEach, describe, expect, it } from "vitest";
+import { openStorage } from "../../emulator/openStorage.ts";
+import { CONFIG_DEFAULT, type Config } from "../../lib/config.ts";
+import { Announcements, Bell, type Deps, Slots } from "../../lib/context.ts";
+import { createLog, type LogRecord } from "../../lib/log.ts";
+import { d1Driver } from "../../lib/storage/sqlite/d1.ts";
+import { SqliteEngine } from "../../lib/storage/sqlite/sqliteEngine.ts";
+import type { NewJob, Storage } from "../../lib/storage/storage.ts";
+import { storeOver } from "../../lib/storage/store.ts";
+import { STATEMENTS, startTick, type TickReport } from "../../lib/tick.ts";
+import { createRandom } from "../storage/desk.ts";
+import { type D1Trouble, d1Fake } from "../support/d1Fake.ts";
+import { createTestClock, createTestRandom, STORAGE_DEFAULTS, settle, type TestClock } from "../support/harness.ts";
+
+interface Queue {
+	readonly clock: TestClock;
+	readonly logs: LogRecord[];
+	/** A store that knows no names yet, as in a new isolate. */
+	fresh(): Storage;
+	submit(job: Partial<NewJob> & { tenant?: string }): Promise<number>;
+	/** Runs one tick in a fresh store, while time goes on in steps. */
+	tick(config?: Partial<Config>): Promise<TickReport & { sent: number }>;
+}
+
+let close = async (): Promise<void> => {};
+afterEach(() => close());
+
+async function openQueue(tasks: TaskRegistry, trouble: D1Trouble = {}): Promise<Queue> {
+	const { storage, database } = await openStorage(":memory:", STORAGE_DEFAULTS, []);
+	close = async () => {
+		const violations = await storage.operator.verify();
+		await storage.close();
+		expect(violations).toEqual([]);
+	};
+	const clock = createTestClock();
+	const random = createTestRandom();
+	const logs: LogRecord[] = [];
+	const fresh = () => storeOver(new SqliteEngine(d1Driver(d1Fake(database, trouble))), STORAGE_DEFAULTS);
+	return {
+		clock,
+		logs,
+		fresh,
+		async submit({ tenant = "acme", ...job }) {
+			const answer = await storage
+				.tenant(tenant)
+				.insertJob({ task: "", payload: "null", maxRetries: 3, tail: random.tail(), traceId: random.traceId(), ...job }, clock.now());
+			return (answer as { id: number }).id;
+		},
+		async tick(more = {}) {
+			const config = { ...CONFIG_DEFAULT, tickStatementsMax: 40, timeoutMsMax: 20_000, tickBudgetMs: 8000, ...more };
+			const wake = new Bell();
+			const store = fresh();
+			const deps: Omit<Deps, "storage"> = {
+				clock,
+				random,
+				log: createLog(record => logs.push(record), clock.now, "debug"),
+				config,
+				tasks,
+				worker: "test-worker",
+				wake,
+				ended: new Announcements(),
+				slots: new Slots(config.workers, wake),
+				running: new Map(),
+				ticks: { lastTickAt: null, nextWakeAt: null },
+			};
+			let over = false;
+			const report = startTick({ ...deps, store: store.worker }, { trigger: "cron" }).report.finally(() => {
+				over = true;
+			});
+			report.catch(() => {});
+			for (let i = 0; !over; i++) await (i % 2 === 0 ? settle() : clock.advance(100));
+			return { ...(await report), sent: store.worker.statements() };
+		},
+	};
+}
+
+describe("what a tick reckons with", () => {
+	const after = async (store: Storage, verb: () => Promise<unknown>): Promise<number> => {
+		const before = store.worker.statements();
+		await verb();
+		return store.worker.statements() - before;
+	};
+
+	it("is not less than what its steps send", async () => {
+		const queue = await openQueue({});
+		for (let i = 0; i < 20; i++)
+			await queue.submit({ task: "a", tenant: `t${i}`, tags: ["x"], startBy: queue.clock.now() + (i > 15 ? 10 : 1e6) });
+		const store = queue.fresh();
+		const { worker } = store;
+		const now = queue.clock.now();
+		await worker.nextDue(["a"], now);
+		expect(await after(store, () => worker.nextDue(["a"], now))).toBeLessThanOrEqual(STATEMENTS.look);
+		const claim = () => worker.claimDueJobs({ tasks: ["a"], limit: 10, leaseMs: 1000, token: 1, worker: "w", promote: false }, now);
+		let jobs = [] as Awaited<ReturnType<typeof claim>>;
+		const cold = await after(store, async () => {
+			jobs = await claim();
+		});
+		expect(jobs).toHaveLength(10);
+		expect(cold).toBeLessThanOrEqual(STATEMENTS.claim);
+		const promoting = () => worker.claimDueJobs({ tasks: ["b"], limit: 1, leaseMs: 1000, token: 2, worker: "w" }, now);
+		await worker.nextDue(["b"], now);
+		expect(await after(store, promoting)).toBeLessThanOrEqual(STATEMENTS.claim + STATEMENTS.promote);
+		const leases = jobs.map(({ id, token }) => ({ id, token }));
+		expect(await after(store, () => worker.extendLeases(leases, 1000, now))).toBeLessThanOrEqual(STATEMENTS.beat);
+		const followUps = (i: number) =>
+			["a", "b", "c"].map(task => ({
+				tenant: `t${i}`,
+				task,
+				payload: "1",
+				maxRetries: 1,
+				tail: i,
+				traceId: "0",
+				tags: ["y"],
+				key: "k",
+				runAt: now + i,
+			}));
+		const record = await after(store, () =>
+			worker.finishIfLeased(
+				[
+					{ ...leases[0]!, outcome: "done", result: "1" },
+					{ ...leases[1]!, outcome: "retry", delayMs: 1, error: "{}" },
+					{ ...leases[2]!, outcome: "failed", error: "{}" },
+					{ ...leases[3]!, outcome: "snooze", delayMs: 5 },
+					{ ...leases[4]!, outcome: "release" },
+				],
+				now,
+			),
+		);
+		expect(record).toBeLessThanOrEqual(STATEMENTS.record);
+		const withFollowUps = await after(store, () =>
+			worker.finishIfLeased(
+				[
+					{ ...leases[5]!, outcome: "done", result: "1", followUps: followUps(5) },
+					{ ...leases[6]!, outcome: "done", result: "1", followUps: followUps(6) },
+					{ ...leases[7]!, outcome: "cancelled" },
+				],
+				now,
+			),
+		);
+		expect(withFollowUps).toBeLessThanOrEqual(STATEMENTS.record + STATEMENTS.followUps);
+		expect(await after(store, () => worker.cancelLate(100, now + 100))).toBeLessThanOrEqual(STATEMENTS.cancelLate);
+		expect(await after(store, () => worker.expireLeases(100, now + 1e6))).toBeLessThanOrEqual(STATEMENTS.expire);
+		expect(await after(store, () => worker.prune(100, now + 1e12))).toBeLessThanOrEqual(STATEMENTS.prune);
+	});
+});
+
+/** A task whose jobs take their time and end in every way there is, as their payload says. */
+interface Fate {
+	readonly ms: number;
+	readonly end: "done" | "throw" | "snooze" | "followUps";
+}
+function fated(clock: () => TestClock) {
+	const snoozed = new Set<string>();
+	return defineTask<Fate, unknown>({
+		retry: { baseMs: 100, maxMs: 1000 },
+		async run({ ms, end }, { submit, attempt, jobId }) {
+			if (ms > 0) await new Promise<void>(resolve => clock().after(ms, resolve));
+			if (end === "throw" && attempt === 1) throw new Error("told to");
+			if (end === "snooze" && !snoozed.has(jobId)) {
+				snoozed.add(jobId);
+				throw new Snooze(200);
+			}
+			if (end === "followUps") for (const task of ["a", "b"]) submit(task, { ms: 100, end: "done" }, { tags: ["follows"] });
+			return ms;
+		},
+	});
+}
+const ENDS = ["done", "throw", "snooze", "followUps"] as const;
+
+/** Ticks until nothing is left; time passes between them, as between the calls of a cron trigger. */
+async function drain(queue: Queue, config: Partial<Config>, ticksMax: number): Promise<TickReport[]> {
+	const reports: TickReport[] = [];
+	for (let i = 0; i < ticksMax; i++) {
+		const { sent, ...report } = await queue.tick(config).catch(() => ({ sent: 0, ...FAILED }));
+		reports.push(report as TickReport);
+		expect(sent, JSON.stringify(report)).toBeLessThanOrEqual(config.tickStatementsMax ?? 40);
+		const counts = await queue.fresh().operator.counts();
+		if (counts.ready + counts.delayed + counts.blocked + counts.running === 0) return reports;
+		await queue.clock.advance(31_000);
+	}
+	throw new Error("the queue is not empty");
+}
+const FAILED = { stopped_by: "stopped" } as TickReport;
+
+describe("a tick", () => {
+	for (const [seed, tickStatementsMax] of [
+		[1, 25],
+		[2, 40],
+		[3, 40],
+		[4, 50],
+		[5, 90],
+	] as const)
+		it(`of ${tickStatementsMax} statements at most sends no more, and records all that it has started (${seed})`, async () => {
+			const chance = createRandom(seed);
+			let clock!: TestClock;
+			const task = fated(() => clock);
+			const queue = await openQueue({ a: task, b: task });
+			clock = queue.clock;
+			for (let i = 0; i < 60; i++)
+				await queue.submit({
+					tenant: `t${Math.floor(chance() * 12)}`,
+					task: chance() < 0.5 ? "a" : "b",
+					payload: JSON.stringify({ ms: Math.floor(chance() * 9) * 700, end: ENDS[Math.floor(chance() * 4)] }),
+					...(chance() < 0.2 ? { runAt: clock.now() + 3000 } : {}),
+					...(chance() < 0.2 ? { key: `k${Math.floor(chance() * 3)}` } : {}),
+				});
+			const reports = await drain(queue, { tickStatementsMax }, 200);
+			const { done, failed, dead, cancelled, submitted } = await queue.fresh().operator.counts();
+			expect({ done, failed, dead, cancelled }).toEqual({ done: submitted, failed: 0, dead: 0, cancelled: 0 });
+			// A lease that runs out would be a job that was started and left.
+			expect(reports.reduce((sum, report) => sum + report.expired_leases + report.outcomes.lost!, 0)).toBe(0);
+			expect(reports.some(({ stopped_by }) => stopped_by === "statements")).toBe(true);
+		});
+
+	it("runs many quick jobs with few statements", async () => {
+		const queue = await openQueue({ a: defineTask({ run: () => 1 }) });
+		for (let i = 0; i < 100; i++) await queue.submit({ task: "a", tenant: `t${i % 20}` });
+		const { sent, outcomes } = await queue.tick();
+		expect(outcomes.done).toBeGreaterThanOrEqual(30);
+		expect(sent).toBeLessThanOrEqual(40);
+	});
+
+	it("that is idle sends one, and one that has to promote nothing does not try", async () => {
+		const queue = await openQueue({ a: defineTask({ run: () => 1 }) });
+		await queue.submit({ task: "a", runAt: queue.clock.now() + 60_000 });
+		await queue.submit({ task: "a" });
+		const { sent } = await queue.tick();
+		// Names of tasks, look, claim, record, look; one claim more for what the first may have freed.
+		expect(sent).toBeLessThanOrEqual(16);
+		const idle = await queue.tick();
+		expect(idle.statements - 1).toBeLessThanOrEqual(1);
+		await queue.clock.advance(60_000);
+		expect((await queue.tick()).outcomes.done).toBe(1);
+	});
+});
+
+describe("when D1 fails in the middle of a tick", () => {
+	for (const [when, seed] of [
+		["before", 11],
+		["before", 12],
+		["after", 13],
+		["after", 14],
+	] as const)
+		it(`${when} it has done what it was told, nothing is lost and the next tick goes on (${seed})`, async () => {
+			const chance = createRandom(seed);
+			let clock!: TestClock;
+			let armed = false;
+			const fail = (statements: readonly string[]): void => {
+				if (armed && statements.length > 1 && chance() < 0.1) throw new Error("D1_ERROR: Network connection lost.");
+			};
+			const task = fated(() => clock);
+			const queue = await openQueue({ a: task, b: task }, { [when]: fail });
+			clock = queue.clock;
+			for (let i = 0; i < 25; i++)
+				await queue.submit({
+					tenant: `t${i % 5}`,
+					task: "a",
+					payload: JSON.stringify({ ms: (i % 4) * 500, end: ENDS[i % 4] }),
+					maxRetries: 5,
+				});
+			armed = true;
+			const reports = await drain(queue, {}, 300);
+			armed = false;
+			expect(reports.length).toBeGreaterThan(1);
+			const { done, dead, submitted } = await queue.fresh().operator.counts();
+			// Three answers in a row that are lost look like three crashes.
+			expect(done + dead).toBe(submitted);
+			expect(dead).toBeLessThanOrEqual(2);
+		});
+});
