@@ -2116,17 +2116,19 @@ export function conformance(name: string, open: () => Promise<Opened>, { skip = 
 				expect(given.get("b")).toHaveLength(36);
 			});
 
-			race("of claimers keep to the weights within 15 %", async (q, racers) => {
+			// A claim that finds a tenant busy serves the others meanwhile, and the tags make up for it: what is left over is one claim's worth.
+			race("of claimers keep to the weights within 15 % and a claim", async (q, racers) => {
 				const weights = [1, 2, 3];
+				const limit = 9;
 				for (const weight of weights) await q.operator.setLimits(`w${weight}`, { weight });
-				await q.stock(3 * 220, i => ({ tenant: `w${weights[i % 3]}`, task: TASKS[Math.floor(i / 3) % 3]! }));
+				await q.stock(3 * 420, i => ({ tenant: `w${weights[i % 3]}`, task: TASKS[Math.floor(i / 3) % 3]! }));
 				const given: Claimed[] = [];
-				for (let round = 0; round < 8; round++) given.push(...(await allAtOnce(racers, desk => desk.claim({ limit: 9 }))).flat());
+				for (let round = 0; round < 16; round++) given.push(...(await allAtOnce(racers, desk => desk.claim({ limit }))).flat());
 				const served = count(given.map(job => job.tenant));
 				for (const weight of weights) {
 					const share = (given.length * weight) / 6;
 					expect(Math.abs(served.get(`w${weight}`)! - share), `w${weight} got ${served.get(`w${weight}`)} of ${share}`).toBeLessThan(
-						0.15 * share,
+						0.15 * share + limit,
 					);
 				}
 			});

@@ -62,6 +62,27 @@ const toEnding = (ending: Ending, i: number) => ({
 	error: "error" in ending ? ending.error : undefined,
 });
 
+interface TurnEndings {
+	readonly endings: readonly Ending[];
+	readonly followUps: readonly SubmitRow[];
+	readonly defaults: StorageDefaults;
+	readonly nowMs: number;
+	/** A tenant to wait for before anything else. */
+	readonly waitFor: number | null;
+}
+interface TurnClaim {
+	readonly request: ClaimRequest;
+	readonly taskIds: readonly number[];
+	readonly nowMs: number;
+	/** Whether to wait for a tenant when all that could be served are busy. */
+	readonly wait: boolean;
+}
+interface Asked<Question, Answer> {
+	readonly question: Question;
+	readonly resolve: (answer: Answer) => void;
+	readonly reject: (error: unknown) => void;
+}
+
 export class PostgresEngine implements Engine {
 	readonly submitRowsMax = CALL_ROWS_MAX;
 	readonly #driver: PostgresDriver;
@@ -164,15 +185,67 @@ export class PostgresEngine implements Engine {
 		return changed;
 	}
 
-	#claimText(columns: string): string {
-		return `SELECT ${columns} FROM ${this.#at}claim_1($1::text::int[], $2::int, $3::bigint, $4::bigint, $5::bigint, $6::text, $7::boolean) ORDER BY id`;
+	/** Endings and claims that are asked for in one turn of the event loop go in one call. */
+	readonly #endings: Asked<TurnEndings, Row[]>[] = [];
+	readonly #claims: Asked<TurnClaim, Row[]>[] = [];
+	#turnAhead = false;
+	#ask<Question, Answer>(queue: Asked<Question, Answer>[], question: Question): Promise<Answer> {
+		return new Promise((resolve, reject) => {
+			queue.push({ question, resolve, reject });
+			if (this.#turnAhead) return;
+			this.#turnAhead = true;
+			this.#driver.defer(() => {
+				this.#turnAhead = false;
+				const endings = this.#endings.splice(0);
+				const claims = this.#claims.splice(0);
+				for (let i = 0; i < Math.max(endings.length, claims.length); i++) void this.#takeTurn(endings[i], claims[i]);
+			});
+		});
 	}
+	async #takeTurn(ended?: Asked<TurnEndings, Row[]>, claimed?: Asked<TurnClaim, Row[]>): Promise<void> {
+		try {
+			const rows = await this.#turn((sql, params) => this.#driver.query(sql, params), ended?.question ?? null, claimed?.question ?? null);
+			ended?.resolve(rows.filter(row => row.i !== null));
+			claimed?.resolve(rows.filter(row => row.i === null));
+		} catch (error) {
+			// What the database refuses of the one must not cost the other.
+			if (ended !== undefined && claimed !== undefined && !(error instanceof StorageUnavailable)) {
+				void this.#takeTurn(ended);
+				void this.#takeTurn(undefined, claimed);
+				return;
+			}
+			ended?.reject(error);
+			claimed?.reject(error);
+		}
+	}
+	#turn(query: PostgresDriver["query"], ended: TurnEndings | null, claimed: TurnClaim | null): Promise<Row[]> {
+		const { request } = claimed ?? {};
+		return query(this.#turnText, [
+			ended === null ? null : JSON.stringify(ended.endings.map(toEnding)),
+			ended === null ? null : list(ids(ended.endings)),
+			ended === null || ended.followUps.length === 0 ? null : JSON.stringify(ended.followUps.map(toRow)),
+			ended?.defaults.keepDoneMs ?? null,
+			ended?.defaults.keepDeadMs ?? null,
+			ended?.nowMs ?? null,
+			ended?.waitFor ?? null,
+			claimed === null ? null : list(claimed.taskIds),
+			request?.limit ?? 0,
+			claimed?.nowMs ?? null,
+			claimed === null ? null : claimed.nowMs + claimed.request.leaseMs,
+			request?.token ?? null,
+			request?.worker ?? null,
+			claimed?.wait ?? false,
+		]);
+	}
+	get #turnText(): string {
+		return `SELECT i, ${JOB_COLUMNS} FROM ${this.#at}turn_1($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint,
+  $6::bigint, $7::bigint, $8::text::int[], $9::int, $10::bigint, $11::bigint, $12::bigint, $13::text, $14::boolean)`;
+	}
+
 	async claim(request: ClaimRequest, taskIds: readonly number[], nowMs: number): Promise<Row[]> {
-		const { limit, leaseMs, token, worker } = request;
-		const call = (wait: boolean) =>
-			this.#driver.query(this.#claimText(JOB_COLUMNS), [list(taskIds), limit, nowMs, nowMs + leaseMs, token, worker, wait]);
-		const rows = await call(false);
-		return rows.length > 0 ? rows : call(true);
+		const rows = await this.#ask(this.#claims, { request, taskIds, nowMs, wait: false });
+		const claimed = rows.length > 0 ? rows : await this.#ask(this.#claims, { request, taskIds, nowMs, wait: true });
+		return claimed.sort((a, b) => a.id - b.id);
 	}
 	rehearse(
 		request: ClaimRequest,
@@ -181,23 +254,14 @@ export class PostgresEngine implements Engine {
 		defaults: StorageDefaults,
 		nowMs: number,
 	): Promise<RehearsedRows> {
-		const { limit, leaseMs, token, worker } = request;
 		return this.#driver.rehearse(async query => {
 			// A rehearsal keeps the locks of all that it does, so there is one at a time.
 			await query(`SELECT pg_advisory_xact_lock(${this.#at}lock_key_1('${this.#at}meta', 1))`);
 			const lost = await query(this.#expireText, [sweepLimit, LOSSES_MAX, defaults.keepDoneMs, defaults.keepDeadMs, nowMs]);
 			const late = await query(this.#lateText, [sweepLimit, defaults.keepDoneMs, nowMs]);
 			const [pruned] = await query(this.#pruneText, [sweepLimit, nowMs]);
-			const claimed = await query(this.#claimText("id, seq, claims, losses"), [
-				list(taskIds),
-				limit,
-				nowMs,
-				nowMs + leaseMs,
-				token,
-				worker,
-				false,
-			]);
-			return { lost, late, pruned: pruned!.jobs, claimed, held: await query(read.held(this.#at)) };
+			const claimed = await this.#turn(query, null, { request, taskIds, nowMs, wait: false });
+			return { lost, late, pruned: pruned!.jobs, claimed: claimed.sort((a, b) => a.id - b.id), held: await query(read.held(this.#at)) };
 		});
 	}
 
@@ -224,18 +288,7 @@ export class PostgresEngine implements Engine {
 			for (let left = [...chunk]; left.length > 0; ) {
 				const sent = new Set(left);
 				const follow = followUps.filter(({ parent }) => left.some(({ id, token }) => id === parent!.id && token === parent!.token));
-				const got = await this.#driver.query(
-					`SELECT i, id, tail, state, reason FROM ${this.#at}finish_1($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint, $6::bigint, $7::bigint)`,
-					[
-						JSON.stringify(left.map(toEnding)),
-						list(ids(left)),
-						follow.length === 0 ? null : JSON.stringify(follow.map(toRow)),
-						defaults.keepDoneMs,
-						defaults.keepDeadMs,
-						nowMs,
-						waitFor,
-					],
-				);
+				const got: Row[] = await this.#ask(this.#endings, { endings: left, followUps: follow, defaults, nowMs, waitFor });
 				waitFor = null;
 				for (const row of got) {
 					if (row.i < 0) waitFor = row.id;

@@ -163,10 +163,16 @@ CREATE TYPE move_1 AS (lane_id bigint, was smallint, becomes smallint, ord bigin
 -- What moves add up to in one lane.
 CREATE TYPE sums_1 AS (
   lane_id bigint, blocked bigint, delayed bigint, ready bigint, running bigint, done bigint, failed bigint, dead bigint, cancelled bigint,
-  submitted bigint, finished bigint, head bigint, taken bigint, due bigint);
+  submitted bigint, finished bigint, started bigint, head bigint, taken bigint, due bigint);
 CREATE TYPE submitted_1 AS (i int, status text, id bigint);
 CREATE TYPE moved_1 AS (id bigint, tail bigint, state smallint, reason text);
 CREATE TYPE ended_1 AS (i int, id bigint, tail bigint, state smallint, reason text);
+-- An ending (i: which) or a job that was taken, with all that lib/storage/rows.ts reads of a job.
+CREATE TYPE turn_row_1 AS (
+  i int, id bigint, tail bigint, tenant_id bigint, lane_id bigint, state smallint, reason text, priority int, seq int, created_at bigint, run_at bigint,
+  start_by bigint, started_at bigint, completed_at bigint, expires_at bigint, failures int, losses int, claims int, max_retries int,
+  timeout_ms bigint, lease_until bigint, cancel_requested_at bigint, task_in_payload smallint, worker text, queue_key text, trace_id text,
+  trace_parent text, parent_id bigint, tags text, progress text, error text, result text, payload text);
 CREATE TYPE changed_1 AS (id bigint, changed boolean);
 CREATE TYPE lease_1 AS (i int, id bigint, held boolean, cancel_requested_at bigint);
 
@@ -211,8 +217,7 @@ BEGIN
   WHERE lane_state.ctid = l.place;
 END $$;
 
--- Adds moves to their lanes, the lanes' tenants and the totals. Running grows only by a claim, so that is where a tenant pays for its
--- turns. One that wakes begins where the others are: it has neither saved up turns while it slept, nor owes any that it had alone.
+-- Adds moves to their lanes, the lanes' tenants and the totals, and takes from a tenant what its turns cost. One that wakes begins where the others are: it has neither saved up turns while it slept, nor owes any that it had alone.
 CREATE FUNCTION count_moves_1(moves move_1[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   sums sums_1[];
@@ -233,6 +238,7 @@ BEGIN
       count(*) FILTER (WHERE becomes = 7) - count(*) FILTER (WHERE was = 7) AS cancelled,
       count(*) FILTER (WHERE becomes < 4 AND coalesce(was, 7) > 3) AS submitted,
       count(*) FILTER (WHERE becomes > 3 AND was < 4) AS finished,
+      count(*) FILTER (WHERE was = 2 AND becomes = 3) AS started,
       min(ord) FILTER (WHERE becomes = 2) AS head,
       max(ord) FILTER (WHERE was = 2 AND becomes = 3) AS taken,
       min(due) FILTER (WHERE becomes = 1) AS due
@@ -240,7 +246,7 @@ BEGIN
   WITH t AS (
     UPDATE tenant_state SET
       writes = o.writes + 1, gen = (o.writes + 1) / 4,
-      vt = CASE WHEN x.running > 0 THEN greatest(o.vt, x.virtual_now) + x.running * o.step
+      vt = CASE WHEN x.started > 0 THEN greatest(o.vt, x.virtual_now) + x.started * o.step
                 WHEN o.ready = 0 AND x.ready > 0 THEN greatest(o.vt, x.virtual_now)
                 ELSE o.vt END,
       blocked = o.blocked + x.blocked, delayed = o.delayed + x.delayed, ready = o.ready + x.ready, running = o.running + x.running,
@@ -248,13 +254,13 @@ BEGIN
     FROM (
       SELECT lane_id >> 16 AS tenant_id, sum(blocked)::bigint AS blocked, sum(delayed)::bigint AS delayed, sum(ready)::bigint AS ready,
         sum(running)::bigint AS running, sum(done)::bigint AS done, sum(failed)::bigint AS failed, sum(dead)::bigint AS dead,
-        sum(cancelled)::bigint AS cancelled,
-        max((SELECT tag FROM turns n WHERE n.task_id = m.lane_id & 65535 ORDER BY tag DESC LIMIT 1)) FILTER (WHERE running > 0 OR ready > 0) AS virtual_now
+        sum(cancelled)::bigint AS cancelled, sum(started)::bigint AS started,
+        max((SELECT tag FROM turns n WHERE n.task_id = m.lane_id & 65535 ORDER BY tag DESC LIMIT 1)) FILTER (WHERE started > 0 OR ready > 0) AS virtual_now
       FROM unnest(sums) m GROUP BY lane_id >> 16) x
     JOIN tenants_now o ON o.tenant_id = x.tenant_id
     WHERE tenant_state.ctid = o.place
     RETURNING tenant_state.tenant_id,
-      x.running > 0 OR (tenant_state.running >= o.concurrency) <> (o.running >= o.concurrency) AS reschedule,
+      x.started > 0 OR (tenant_state.running >= o.concurrency) <> (o.running >= o.concurrency) AS reschedule,
       (tenant_state.ready + tenant_state.delayed + tenant_state.blocked + tenant_state.running > 0)::int - (o.waiting + o.running > 0)::int AS woken)
   SELECT array_agg(tenant_id) FILTER (WHERE reschedule), sum(t.woken) INTO changed, woke FROM t;
   UPDATE lane_state SET
@@ -436,19 +442,16 @@ END $$;
 CREATE FUNCTION room_1(task int, most int) RETURNS bigint LANGUAGE sql STABLE AS $$
   SELECT CASE WHEN most IS NOT NULL THEN most - coalesce((SELECT sum(running) FROM totals WHERE task_id = task), 0)::bigint END $$;
 
--- The claim: which due jobs run next, and the lease on each. Tenants take turns by their tags, and within a tenant the smallest `ord`
--- goes first; lib/storage/sqlite/claim.ts tells it step by step. Tenants that another claim is at are passed over. `wait`: when that
--- leaves none, wait for the first of them; it is asked for after a claim without it found nothing.
-CREATE FUNCTION claim_1(wanted int[], most int, now_ms bigint, until bigint, new_token bigint, new_worker text, wait boolean)
-RETURNS SETOF jobs LANGUAGE plpgsql AS $$
+-- Which due jobs run next, and their moves. Tenants take turns by their tags, and within a tenant the smallest `ord` goes first;
+-- lib/storage/sqlite/claim.ts tells it step by step. Tenants that another transaction is at are passed over. `wait`: wait for the first
+-- of them, by a transaction that has no lock; it is asked for after a claim without it found nothing.
+CREATE FUNCTION choose_1(wanted int[], most int, now_ms bigint, wait boolean, OUT ids bigint[], OUT moves move_1[]) LANGUAGE plpgsql AS $$
 DECLARE
   asked int[];
   limited int[];
   first record;
   tenant_ids bigint[];
   quotas bigint[];
-  ids bigint[];
-  moves move_1[];
 BEGIN
   SELECT array_agg(task_id) INTO asked FROM tasks WHERE task_id = ANY(wanted) AND paused = 0;
   IF wait THEN
@@ -503,16 +506,6 @@ BEGIN
     SELECT id, ord, lane_id, task_id, row_number() OVER (PARTITION BY task_id ORDER BY place, t) AS place FROM ranked WHERE place <= n)
   SELECT array_agg(c.id), array_agg((c.lane_id, 2, 3, c.ord, NULL)::move_1) INTO ids, moves
   FROM chosen c WHERE limited IS NULL OR c.place <= coalesce((SELECT room_1(k.task_id, k.concurrency) FROM tasks k WHERE k.task_id = c.task_id), most);
-  IF ids IS NULL THEN RETURN; END IF;
-  RETURN QUERY UPDATE jobs SET state = 3, seq = seq + 1, claims = claims + 1, started_at = now_ms, lease_until = until, token = new_token, worker = new_worker
-    WHERE id = ANY(ids) RETURNING *;
-  PERFORM count_moves_1(moves);
-  -- After the tenants have paid: the tag of the latest turn, for each task that this claim asked for. Whoever wakes in one begins there.
-  INSERT INTO turns (task_id, tag)
-  SELECT k, t.tag FROM (
-    SELECT max(t.vt - t.step) AS tag FROM (SELECT DISTINCT lane_id >> 16 AS id FROM unnest(moves)) m JOIN tenants_now t ON t.tenant_id = m.id) t
-  CROSS JOIN unnest(wanted) k
-  WHERE t.tag > coalesce((SELECT tag FROM turns n WHERE n.task_id = k ORDER BY tag DESC LIMIT 1), -1);
 END $$;
 
 -- Ends -------------------------------------------------------------------------------------------------------------------------------
@@ -532,18 +525,16 @@ CREATE FUNCTION pass_keys_1(ended bigint[], now_ms bigint) RETURNS move_1[] LANG
 CREATE FUNCTION expires_1(becomes int, t tenants, keep_done bigint, keep_dead bigint, now_ms bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
   SELECT now_ms + CASE WHEN becomes IN (5, 6) THEN coalesce(t.keep_dead_ms, keep_dead) ELSE coalesce(t.keep_done_ms, keep_done) END $$;
 
--- Ends attempts whose lease is still held by that token. Answers {i, id, tail, state, reason} of every ending that was looked at, with
--- no state where the lease was not held; the others belong to tenants that are busy and are sent again. When all are, a row with i = -1
--- names, as id, a tenant to wait for.
-CREATE FUNCTION finish_1(endings jsonb, ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, now_ms bigint, wait_for bigint)
-RETURNS SETOF ended_1 LANGUAGE plpgsql AS $$
+-- Ends attempts whose lease is still held by that token. Answers of every ending that was looked at what became of it, with no state where
+-- the lease was not held, and the moves; the others belong to tenants that are busy and are sent again. When all are, an answer with
+-- i = -1 names, as id, a tenant to wait for.
+CREATE FUNCTION end_attempts_1(endings jsonb, ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, now_ms bigint, wait_for bigint,
+  OUT answer ended_1[], OUT moves move_1[]) LANGUAGE plpgsql AS $$
 DECLARE
   wanted bigint[];
   ours bigint[];
   seen bigint[];
   put_off bigint[] := '{}';
-  answer ended_1[];
-  moves move_1[];
   keyed bigint[];
 BEGIN
   SELECT array_agg(DISTINCT tenant_id) INTO wanted FROM jobs WHERE id = ANY(ids);
@@ -566,7 +557,7 @@ BEGIN
   SELECT array_agg(u.id) INTO seen FROM unnest(ids) u(id) LEFT JOIN jobs j ON j.id = u.id
   WHERE (j.id IS NULL OR j.tenant_id = ANY(ours)) AND NOT u.id = ANY(put_off);
   IF seen IS NULL THEN
-    RETURN QUERY SELECT -1, w, NULL::bigint, NULL::smallint, NULL::text FROM unnest(wanted) w WHERE NOT w = ANY(ours) LIMIT 1;
+    SELECT array_agg((-1, w, NULL, NULL, NULL)::ended_1) INTO answer FROM (SELECT w FROM unnest(wanted) w WHERE NOT w = ANY(ours) LIMIT 1) b;
     RETURN;
   END IF;
   WITH x AS MATERIALIZED (
@@ -574,7 +565,7 @@ BEGIN
       CASE WHEN e.outcome = 'done' THEN 4 WHEN e.outcome = 'failed' THEN 5 WHEN e.outcome IN ('cancelled', 'expired') OR j.cancel_requested_at IS NOT NULL THEN 7
         WHEN e.outcome = 'release' THEN 2 WHEN e.outcome = 'retry' AND j.failures >= j.max_retries THEN 6 ELSE 1 END AS becomes
     FROM jsonb_to_recordset(endings) AS e (i int, id bigint, token bigint, outcome text, delay_ms bigint, result text, error text)
-    JOIN jobs j ON j.id = e.id AND j.state = 3 AND j.token = e.token WHERE e.id = ANY(seen)),
+    CROSS JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = e.id OFFSET 0) j WHERE j.state = 3 AND j.token = e.token AND e.id = ANY(seen)),
   -- What the row is about to forget: its claim, and the end of that attempt.
   kept AS (
     INSERT INTO job_events (job_id, seq, at, kind, data)
@@ -599,11 +590,59 @@ BEGIN
     array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.state > 3)
   INTO answer, moves, keyed FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
-  PERFORM count_moves_1(moves);
-  RETURN QUERY SELECT * FROM unnest(answer);
   IF answer IS NULL OR cardinality(answer) < cardinality(ids) THEN
-    RETURN QUERY SELECT e.i, e.id, NULL::bigint, NULL::smallint, NULL::text FROM jsonb_to_recordset(endings) AS e (i int, id bigint)
-    WHERE e.id = ANY(seen) AND NOT EXISTS (SELECT 1 FROM unnest(answer) a WHERE a.i = e.i);
+    answer := answer || ARRAY(
+      SELECT (e.i, e.id, NULL, NULL, NULL)::ended_1 FROM jsonb_to_recordset(endings) AS e (i int, id bigint)
+      WHERE e.id = ANY(seen) AND NOT EXISTS (SELECT 1 FROM unnest(answer) a WHERE a.i = e.i));
+  END IF;
+END $$;
+
+-- What a worker does between two of its jobs: it says how some ended, and takes others, in one transaction with one count. Either part may
+-- be missing. Answers a row for each ending (see end_attempts_1) and one, with the job, for each that was taken.
+CREATE FUNCTION turn_1(
+  endings jsonb, ending_ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, ended_at bigint, wait_for bigint,
+  wanted int[], most int, now_ms bigint, until bigint, new_token bigint, new_worker text, wait boolean
+) RETURNS SETOF turn_row_1 LANGUAGE plpgsql AS $$
+DECLARE
+  ended ended_1[];
+  moves move_1[];
+  chosen bigint[];
+  taken move_1[];
+BEGIN
+  IF endings IS NOT NULL THEN
+    SELECT e.answer, e.moves INTO ended, moves FROM end_attempts_1(endings, ending_ids, follow_ups, keep_done, keep_dead, ended_at, wait_for) e;
+    RETURN QUERY SELECT e.i, e.id, e.tail, NULL::bigint, NULL::bigint, e.state, e.reason,
+      NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::int, NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::smallint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text
+    FROM unnest(ended) e;
+    -- What ends may make something claimable: then it counts before the others are chosen, else with them.
+    IF moves IS NOT NULL AND (most = 0 OR EXISTS (SELECT 1 FROM unnest(moves) m WHERE m.was <> 3 OR m.becomes < 4)
+      OR EXISTS (SELECT 1 FROM (SELECT DISTINCT lane_id FROM unnest(moves)) m JOIN tenants_now t ON t.tenant_id = m.lane_id >> 16
+        JOIN lanes l ON l.lane_id = m.lane_id JOIN tasks k ON k.task_id = l.task_id
+        WHERE t.held <> 0 OR l.concurrency IS NOT NULL OR k.concurrency IS NOT NULL)) THEN
+      PERFORM count_moves_1(moves);
+      moves := NULL;
+    END IF;
+  END IF;
+  IF most > 0 THEN
+    SELECT c.ids, c.moves INTO chosen, taken FROM choose_1(wanted, most, now_ms, wait AND endings IS NULL) c;
+  END IF;
+  IF chosen IS NOT NULL THEN
+    RETURN QUERY UPDATE jobs SET state = 3, seq = jobs.seq + 1, claims = jobs.claims + 1, started_at = now_ms, lease_until = until, token = new_token,
+      worker = new_worker
+    WHERE jobs.id = ANY(chosen)
+    RETURNING NULL::int, jobs.id, jobs.tail, jobs.tenant_id, jobs.lane_id, jobs.state, jobs.reason, jobs.priority, jobs.seq, jobs.created_at, jobs.run_at,
+        jobs.start_by, jobs.started_at, jobs.completed_at, jobs.expires_at, jobs.failures, jobs.losses, jobs.claims, jobs.max_retries,
+        jobs.timeout_ms, jobs.lease_until, jobs.cancel_requested_at, jobs.task_in_payload, jobs.worker, jobs.queue_key, jobs.trace_id,
+        jobs.trace_parent, jobs.parent_id, jobs.tags, jobs.progress, jobs.error, jobs.result, jobs.payload;
+  END IF;
+  PERFORM count_moves_1(moves || taken);
+  IF chosen IS NOT NULL THEN
+    -- After the tenants have paid: the tag of the latest turn, for each task that was asked for. Whoever wakes in one begins there.
+    INSERT INTO turns (task_id, tag)
+    SELECT k, t.tag FROM (
+      SELECT max(t.vt - t.step) AS tag FROM (SELECT DISTINCT lane_id >> 16 AS id FROM unnest(taken)) m JOIN tenants_now t ON t.tenant_id = m.id) t
+    CROSS JOIN unnest(wanted) k
+    WHERE t.tag > coalesce((SELECT tag FROM turns n WHERE n.task_id = k ORDER BY tag DESC LIMIT 1), -1);
   END IF;
 END $$;
 
@@ -618,7 +657,8 @@ BEGIN
   RETURN QUERY WITH e AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(leases) AS e (i int, id bigint, token bigint, progress text)),
   u AS (
     UPDATE jobs SET lease_until = until, losses = 0, progress = coalesce(e.progress, jobs.progress)
-    FROM e WHERE jobs.id = e.id AND jobs.state = 3 AND jobs.token = e.token AND jobs.tenant_id = ANY(ours)
+    FROM e CROSS JOIN LATERAL (SELECT ctid AS place, state, token, tenant_id FROM jobs WHERE id = e.id OFFSET 0) j
+    WHERE jobs.ctid = j.place AND j.state = 3 AND j.token = e.token AND j.tenant_id = ANY(ours)
     RETURNING e.i, jobs.cancel_requested_at)
   SELECT e.i, e.id, u.i IS NOT NULL, u.cancel_requested_at
   FROM e LEFT JOIN jobs j ON j.id = e.id LEFT JOIN u ON u.i = e.i WHERE j.id IS NULL OR j.tenant_id = ANY(ours);
@@ -643,7 +683,7 @@ BEGIN
   WITH x AS MATERIALIZED (
     SELECT id, tenant_id, seq, started_at, worker, failures,
       CASE WHEN cancel_requested_at IS NOT NULL THEN 7 WHEN losses + 1 < losses_max THEN 2 ELSE 6 END AS becomes
-    FROM jobs WHERE id = ANY(due) AND tenant_id = ANY(ours) AND state = 3 AND lease_until <= now_ms),
+    FROM (SELECT * FROM jobs WHERE id = ANY(due) OFFSET 0) j WHERE tenant_id = ANY(ours) AND state = 3 AND lease_until <= now_ms),
   kept AS (
     INSERT INTO job_events (job_id, seq, at, kind, data)
     SELECT id, seq, started_at, 'claimed', json_build_object('worker', worker, 'attempt', failures + 1)::text FROM x WHERE becomes = 2
@@ -855,7 +895,7 @@ DECLARE
   f regprocedure;
 BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
-    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql' AND p.proname NOT IN ('lock_tenants_1', 'schedule_1', 'count_moves_1', 'fold_totals_1', 'promote_1', 'store_jobs_1', 'end_waiting_1')
+    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql' AND p.proname NOT IN ('lock_tenants_1', 'schedule_1', 'count_moves_1', 'fold_totals_1', 'promote_1', 'store_jobs_1', 'end_waiting_1', 'end_attempts_1', 'choose_1')
   LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema);
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
