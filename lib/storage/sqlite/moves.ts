@@ -33,22 +33,28 @@ export function countMoves(moves: string, states: readonly State[] = ALL): strin
 	return `UPDATE lanes SET ${sets.join(", ")} FROM (SELECT lane_id, ${sums.join(", ")} FROM (${moves}) GROUP BY +lane_id) m WHERE lanes.lane_id = m.lane_id`;
 }
 
+/** Of a lane: its jobs that have not ended. */
+const ALIVE = "ready + delayed + blocked + running";
 const isAlive = (state: string): string => `coalesce(${state} <= ${S.running}, 0)`;
 
-/** Adds the same moves to the queue, after their lanes: one row, written once. Where nothing moves, nothing is written. */
+/**
+ * Adds the same moves to the queue, after their lanes: one row, written once. Where nothing moves, nothing is written.
+ *
+ * Whether a tenant woke or fell asleep is seen by the sum of its lanes; but one that has a lane with more alive than came just now was
+ * awake before and is.
+ */
 export function countQueue(moves: string, states: readonly State[] = ALL, more = ""): string {
 	return `
 UPDATE queue SET version = version + 1, submitted = submitted + m.came, finished = finished + m.went,
   active_tenants = active_tenants + m.woke, ${states.map(state => `${state} = queue.${state} + m.${state}`).join(", ")}${more}
-FROM (SELECT count(*) AS tenants, sum(came) AS came, sum(went) AS went, sum((alive > 0) - (alive - came + went > 0)) AS woke,
-    ${states.map(state => `sum(${state}) AS ${state}`).join(", ")}
-  FROM (SELECT x.*, (SELECT sum(ready + delayed + blocked + running) FROM lanes WHERE ${lanesOfTenant("x.tenant_id")}) AS alive
-  FROM (SELECT lane_id >> 16 AS tenant_id, ${sumsOf(states).join(", ")},
+FROM (SELECT count(*) AS tenants, sum(came) AS came, sum(went) AS went, ${states.map(state => `sum(${state}) AS ${state}`).join(", ")},
+    sum(CASE WHEN most > came THEN 0 ELSE (
+      SELECT (sum(${ALIVE}) > 0) - (sum(${ALIVE}) - came + went > 0) FROM lanes WHERE ${lanesOfTenant("x.tenant_id")}) END) AS woke
+  FROM (SELECT l.lane_id >> 16 AS tenant_id, max(${ALIVE}) AS most, ${sumsOf(states).join(", ")},
       sum(${isAlive("becomes")} AND NOT ${isAlive("was")}) AS came, sum(${isAlive("was")} AND NOT ${isAlive("becomes")}) AS went
-    FROM (${moves}) GROUP BY lane_id >> 16) x LIMIT -1)) m
+    FROM (${moves}) moved CROSS JOIN lanes l ON l.lane_id = moved.lane_id GROUP BY l.lane_id >> 16) x) m
 WHERE m.tenants > 0`;
 }
-
 /** 2026-01-01: from here 41 bits of milliseconds reach to 2095. */
 const ORD_EPOCH_MS = 1_767_225_600_000;
 
