@@ -5,9 +5,11 @@ import { StorageUnavailable } from "../storage.ts";
 export type Param = string | number | boolean | null;
 
 /** The part of a postgres.js `Sql` that is used here, so that its types stay out of the portable core. */
-export interface PostgresHandle {
+export interface PostgresTransaction {
 	unsafe(sql: string, params?: Param[], options?: { prepare?: boolean }): PromiseLike<Row[]>;
-	begin<T>(work: (handle: PostgresHandle) => Promise<T>): Promise<T>;
+}
+export interface PostgresHandle extends PostgresTransaction {
+	begin<T>(work: (transaction: PostgresTransaction) => Promise<T>): Promise<T>;
 	end(options?: { timeout?: number }): Promise<void>;
 }
 
@@ -21,9 +23,13 @@ export interface PostgresOptions {
 	readonly announce?: () => void;
 }
 
-/** SQLSTATEs and client codes after which the same call may work later. */
+/**
+ * SQLSTATEs and client codes after which the same call may work later. https://www.postgresql.org/docs/current/errcodes-appendix.html
+ * 08 connection, 53 resources, 57P0 shutdown and start, 58 the server's system, 25P a transaction that idled, 25006 a server that only
+ * reads, 55P03 and 57014 waits that were cut short, 40 conflicts.
+ */
 const PASSING =
-	/^(?:08|53|57P0|55P03|57014|40001|40P01|25006|ECONN|ETIMEDOUT|EPIPE|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|CONNECTION_|CONNECT_TIMEOUT)/;
+	/^(?:08|53|58|57P0|25P0[34]|25006|55P03|57014|40001|40P01|ECONN|ETIMEDOUT|EPIPE|EADDRNOTAVAIL|ENOTFOUND|EAI_AGAIN|E(?:HOST|NET)(?:UNREACH|DOWN)|CONNECTION_|CONNECT_TIMEOUT|POOL_EXHAUSTED)/;
 
 /** The code of a PostgreSQL or connection error; an empty text for others. */
 export function codeOf(error: unknown): string {
@@ -32,11 +38,35 @@ export function codeOf(error: unknown): string {
 }
 export const isPassing = (error: unknown): boolean => PASSING.test(codeOf(error));
 
+/** The same error as a sentence, where postgres.js or PostgreSQL says too little. */
+function sayingOf(error: unknown): string {
+	const code = codeOf(error);
+	const message = (error as Error).message || (error as { errors?: readonly Error[] }).errors?.[0]?.message || code;
+	const [, what, where] = /^write (CONNECT\w+) (.*)$/.exec(message) ?? [];
+	if (what === "CONNECT_TIMEOUT") return `the database at ${where} does not answer`;
+	if (what === "CONNECTION_CLOSED") return `the connection to the database at ${where} was lost`;
+	if (what !== undefined) return "the connection to the database is closed";
+	if (code === "25006") return `${message}: the server only reads, as a standby does`;
+	return message;
+}
+
+/** What is thrown for it: `StorageUnavailable` if the same call may work later, else the error itself. */
+export const thrownFor = (error: unknown): unknown =>
+	isPassing(error) ? new StorageUnavailable(sayingOf(error), { cause: error }) : error;
+
+/** Tells whoever listens on the channel. */
+export const notify = (handle: PostgresHandle, channel: string, said: string, prepare: boolean): PromiseLike<Row[]> =>
+	handle.unsafe("SELECT pg_notify($1::text, $2::text)", [channel, said], { prepare });
+
 /** A schema name as it stands in SQL. */
 export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /** A list of numbers as the text of a bigint[]. */
 export const list = (numbers: readonly number[]): string => `{${numbers.join(",")}}`;
+
+/** What a rehearsal may wait for this process, and for others' locks. */
+const REHEARSAL_IDLE_MS = 10_000;
+const REHEARSAL_LOCK_MS = 5_000;
 
 export class PostgresDriver {
 	readonly #handle: PostgresHandle;
@@ -59,12 +89,12 @@ export class PostgresDriver {
 	query(sql: string, params: Param[] = []): Promise<Row[]> {
 		return this.#on(this.#handle, sql, params);
 	}
-	async #on(handle: PostgresHandle, sql: string, params: Param[]): Promise<Row[]> {
+	async #on(handle: PostgresTransaction, sql: string, params: Param[]): Promise<Row[]> {
 		this.#sent++;
 		try {
 			return await handle.unsafe(sql, params, { prepare: this.#prepare });
 		} catch (error) {
-			throw isPassing(error) ? new StorageUnavailable((error as Error).message || codeOf(error), { cause: error }) : error;
+			throw thrownFor(error);
 		}
 	}
 
@@ -74,11 +104,15 @@ export class PostgresDriver {
 		const undo = new Error("taken back");
 		try {
 			await this.#handle.begin(async handle => {
+				// Its locks are let go of also when this process, or the way to it, ends without a word.
+				await handle.unsafe(
+					`SET LOCAL idle_in_transaction_session_timeout = ${REHEARSAL_IDLE_MS}; SET LOCAL lock_timeout = ${REHEARSAL_LOCK_MS}`,
+				);
 				answer = { value: await work((sql, params = []) => this.#on(handle, sql, params)) };
 				throw undo;
 			});
 		} catch (error) {
-			if (error !== undo) throw isPassing(error) ? new StorageUnavailable((error as Error).message, { cause: error }) : error;
+			if (error !== undo) throw error instanceof StorageUnavailable ? error : thrownFor(error);
 		}
 		return answer!.value;
 	}

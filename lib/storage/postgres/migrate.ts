@@ -1,6 +1,6 @@
 /** Bringing a PostgreSQL database to the schema of this code. */
 import { type Migration, missingOf } from "../migrate.ts";
-import { type PostgresHandle, quoted } from "./driver.ts";
+import { type PostgresHandle, type PostgresTransaction, quoted } from "./driver.ts";
 
 /** PostgreSQL 14: the oldest that its makers still mended when this was written. */
 const VERSION_MIN = 140_000;
@@ -36,8 +36,7 @@ export async function migratePostgres(
 				await transaction.unsafe("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [`tickq ${schema}`]);
 				// Another process may have been here while this one waited.
 				if ((await versionOf(transaction, schema)).schema >= migration.number) return;
-				const [there] = await transaction.unsafe("SELECT 1 AS yes FROM pg_namespace WHERE nspname = $1::text", [schema]);
-				if (there === undefined) await transaction.unsafe(`CREATE SCHEMA ${quoted(schema)}`);
+				await makeSchema(transaction, schema);
 				await transaction.unsafe(`SET LOCAL search_path = ${quoted(schema)}`);
 				await transaction.unsafe("SET LOCAL client_min_messages = warning");
 				await transaction.unsafe(migration.sql);
@@ -45,7 +44,23 @@ export async function migratePostgres(
 	return { schema: before.schema, missing };
 }
 
-async function versionOf(handle: PostgresHandle, schema: string): Promise<{ schema: number; oldest: number }> {
+async function makeSchema(transaction: PostgresTransaction, schema: string): Promise<void> {
+	const [found] = await transaction.unsafe(
+		`SELECT current_user AS who, has_database_privilege(current_database(), 'CREATE') AS may,
+  EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1::text) AS there`,
+		[schema],
+	);
+	if (found!.there) return;
+	if (!found!.may) {
+		const statement = `CREATE SCHEMA ${quoted(schema)} AUTHORIZATION ${quoted(found!.who)}`;
+		throw Object.assign(new Error(`${found!.who} may not make the schema ${schema}: let somebody who may run  ${statement}`), {
+			code: "42501",
+		});
+	}
+	await transaction.unsafe(`CREATE SCHEMA ${quoted(schema)}`);
+}
+
+async function versionOf(handle: PostgresTransaction, schema: string): Promise<{ schema: number; oldest: number }> {
 	const [found] = await handle.unsafe(
 		`SELECT to_regclass($1::text) IS NOT NULL AS meta,
   EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $2::text AND c.relname IN ('jobs', 'tenants', 'lanes')) AS jobs`,

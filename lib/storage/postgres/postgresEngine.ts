@@ -24,6 +24,10 @@ export const SCHEMA = 1;
 /** Endings, leases or ids in one call at most: each tenant among them is a lock. */
 const CALL_ROWS_MAX = 200;
 
+/** Parts at most, and what is left of their number after a claim that met nobody. */
+const CROWD_MAX = 8;
+const CROWD_FADES = 0.95;
+
 const ids = (rows: readonly { readonly id: number }[]): number[] => rows.map(row => row.id);
 const tenantOf = (laneId: number): number => Math.floor(laneId / 65536);
 const unique = (numbers: readonly number[]): number[] => [...new Set(numbers)];
@@ -189,6 +193,8 @@ export class PostgresEngine implements Engine {
 	readonly #endings: Asked<TurnEndings, Row[]>[] = [];
 	readonly #claims: Asked<TurnClaim, Row[]>[] = [];
 	#turnAhead = false;
+	/** Into how many parts this process divides the tenants it could serve, since others claim at the same time. */
+	#crowd = 1;
 	#ask<Question, Answer>(queue: Asked<Question, Answer>[], question: Question): Promise<Answer> {
 		return new Promise((resolve, reject) => {
 			queue.push({ question, resolve, reject });
@@ -230,6 +236,7 @@ export class PostgresEngine implements Engine {
 			ended?.waitFor ?? null,
 			claimed === null ? null : list(claimed.taskIds),
 			request?.limit ?? 0,
+			Math.ceil((request?.limit ?? 0) / this.#crowd),
 			claimed?.nowMs ?? null,
 			claimed === null ? null : claimed.nowMs + claimed.request.leaseMs,
 			request?.token ?? null,
@@ -239,12 +246,15 @@ export class PostgresEngine implements Engine {
 	}
 	get #turnText(): string {
 		return `SELECT i, ${JOB_COLUMNS} FROM ${this.#at}turn_1($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint,
-  $6::bigint, $7::bigint, $8::text::int[], $9::int, $10::bigint, $11::bigint, $12::bigint, $13::text, $14::boolean)`;
+  $6::bigint, $7::bigint, $8::text::int[], $9::int, $10::int, $11::bigint, $12::bigint, $13::bigint, $14::text, $15::boolean)`;
 	}
 
 	async claim(request: ClaimRequest, taskIds: readonly number[], nowMs: number): Promise<Row[]> {
 		const rows = await this.#ask(this.#claims, { request, taskIds, nowMs, wait: false });
 		const claimed = rows.length > 0 ? rows : await this.#ask(this.#claims, { request, taskIds, nowMs, wait: true });
+		// Found nothing, and then something: others were at all of them.
+		const crowded = rows.length === 0 && claimed.length > 0;
+		this.#crowd = crowded ? Math.min(2 * this.#crowd, CROWD_MAX) : Math.max(1, this.#crowd * CROWD_FADES);
 		return claimed.sort((a, b) => a.id - b.id);
 	}
 	rehearse(

@@ -444,8 +444,9 @@ CREATE FUNCTION room_1(task int, most int) RETURNS bigint LANGUAGE sql STABLE AS
 
 -- Which due jobs run next, and their moves. Tenants take turns by their tags, and within a tenant the smallest `ord` goes first;
 -- lib/storage/sqlite/claim.ts tells it step by step. Tenants that another transaction is at are passed over. `wait`: wait for the first
--- of them, by a transaction that has no lock; it is asked for after a claim without it found nothing.
-CREATE FUNCTION choose_1(wanted int[], most int, now_ms bigint, wait boolean, OUT ids bigint[], OUT moves move_1[]) LANGUAGE plpgsql AS $$
+-- of them, by a transaction that has no lock; it is asked for after a claim without it found nothing. `tenants_most`: how many tenants to
+-- serve at most. Where many claim at once each serves fewer, with more jobs each, and leaves the others their share.
+CREATE FUNCTION choose_1(wanted int[], most int, tenants_most int, now_ms bigint, wait boolean, OUT ids bigint[], OUT moves move_1[]) LANGUAGE plpgsql AS $$
 DECLARE
   asked int[];
   limited int[];
@@ -478,7 +479,7 @@ BEGIN
       SELECT x.tenant_id, min(x.vt) AS vt FROM unnest(asked) k(task_id) CROSS JOIN LATERAL (
         SELECT lane_id >> 16 AS tenant_id, vt FROM lane_state WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT most + 8) x
       GROUP BY x.tenant_id ORDER BY 2 OFFSET 0) y
-    WHERE pg_try_advisory_xact_lock(lock_key_1('tenants', y.tenant_id)) LIMIT most) z;
+    WHERE pg_try_advisory_xact_lock(lock_key_1('tenants', y.tenant_id)) LIMIT least(most, tenants_most)) z;
   IF tenant_ids IS NULL THEN RETURN; END IF;
   -- One row a turn, the smallest tag first: how many each tenant gets. Beyond the tag that so many rounds lead to nobody need look.
   WITH s AS MATERIALIZED (
@@ -601,7 +602,7 @@ END $$;
 -- be missing. Answers a row for each ending (see end_attempts_1) and one, with the job, for each that was taken.
 CREATE FUNCTION turn_1(
   endings jsonb, ending_ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, ended_at bigint, wait_for bigint,
-  wanted int[], most int, now_ms bigint, until bigint, new_token bigint, new_worker text, wait boolean
+  wanted int[], most int, tenants_most int, now_ms bigint, until bigint, new_token bigint, new_worker text, wait boolean
 ) RETURNS SETOF turn_row_1 LANGUAGE plpgsql AS $$
 DECLARE
   ended ended_1[];
@@ -609,6 +610,9 @@ DECLARE
   chosen bigint[];
   taken move_1[];
 BEGIN
+  -- A claim alone is not waited for on disk. A server that crashes may forget it, which is as if the lease were lost; the end of the attempt
+  -- comes behind it in the log, and is waited for.
+  IF endings IS NULL THEN PERFORM set_config('synchronous_commit', 'off', true); END IF;
   IF endings IS NOT NULL THEN
     SELECT e.answer, e.moves INTO ended, moves FROM end_attempts_1(endings, ending_ids, follow_ups, keep_done, keep_dead, ended_at, wait_for) e;
     RETURN QUERY SELECT e.i, e.id, e.tail, NULL::bigint, NULL::bigint, e.state, e.reason,
@@ -624,7 +628,7 @@ BEGIN
     END IF;
   END IF;
   IF most > 0 THEN
-    SELECT c.ids, c.moves INTO chosen, taken FROM choose_1(wanted, most, now_ms, wait AND endings IS NULL) c;
+    SELECT c.ids, c.moves INTO chosen, taken FROM choose_1(wanted, most, tenants_most, now_ms, wait AND endings IS NULL) c;
   END IF;
   IF chosen IS NOT NULL THEN
     RETURN QUERY UPDATE jobs SET state = 3, seq = jobs.seq + 1, claims = jobs.claims + 1, started_at = now_ms, lease_until = until, token = new_token,
