@@ -1,7 +1,8 @@
 /** A queue in a schema of its own on the measured server, put together as the emulator does it. */
 import postgres from "postgres";
 import { nodeClock, nodeDeps, storageDefaults } from "../emulator/nodeDeps.ts";
-import { openPostgres, readAddress } from "../emulator/openPostgres.ts";
+import { openPostgres } from "../emulator/openPostgres.ts";
+import { readAddress } from "../emulator/postgresPool.ts";
 import { readSettings } from "../emulator/settings.ts";
 import type { Config } from "../lib/config.ts";
 import type { Deps } from "../lib/context.ts";

@@ -47,7 +47,8 @@ async function migrateDatabase(database: string, dryRun: boolean): Promise<Migra
 		const { schema: has, missing } = migrateFile(database, { dryRun });
 		return { has, missing };
 	}
-	const { migratePostgresUrl, readAddress } = await import("./openPostgres.ts");
+	const { migratePostgresUrl } = await import("./openPostgres.ts");
+	const { readAddress } = await import("./postgresPool.ts");
 	const say = (line: string): void => {
 		process.stderr.write(`${line.replaceAll(database, databaseName(database))}\n`);
 	};

@@ -173,6 +173,11 @@ class Pass {
 			if (open && ((next.claim && this.#hasSlots && !stalled) || next.leases || next.starts)) continue;
 			// Nobody else took them, and yet they cannot be had: look again in a while rather than at once.
 			if (stalled) next = { ...next, at: this.#now + STALLED_MS };
+			// What has ended while the store was asked is still to be recorded.
+			if (this.#mayRecord) {
+				moved = true;
+				continue;
+			}
 			if (this.#running.size === 0) return this.#closed(next);
 			// Until a job ends (it may free its tenant's or its key's next one), the bell rings, or something is due.
 			await this.#pause(this.#hasSlots || !next.claim ? next.at : null);

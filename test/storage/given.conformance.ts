@@ -5,8 +5,9 @@
 import { rmSync } from "node:fs";
 import postgres from "postgres";
 import { afterAll } from "vitest";
-import { openPostgres, readAddress } from "../../emulator/openPostgres.ts";
+import { openPostgres } from "../../emulator/openPostgres.ts";
 import { openStorage } from "../../emulator/openStorage.ts";
+import { readAddress } from "../../emulator/postgresPool.ts";
 import { conformance, type Opened } from "./conformance.ts";
 import { DEFAULTS, TASKS } from "./desk.ts";
 

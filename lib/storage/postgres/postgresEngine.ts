@@ -14,7 +14,7 @@ import {
 	StorageUnavailable,
 	type SubmitAnswer,
 } from "../storage.ts";
-import { list, type PostgresDriver } from "./driver.ts";
+import { codeOf, list, type PostgresDriver } from "./driver.ts";
 import * as read from "./read.ts";
 import { checks } from "./verify.ts";
 
@@ -23,6 +23,8 @@ export const SCHEMA = 1;
 
 /** Endings, leases or ids in one call at most: each tenant among them is a lock. */
 const CALL_ROWS_MAX = 200;
+
+const LOCK_NOT_AVAILABLE = "55P03";
 
 /** Parts at most, and what is left of their number after a claim that met nobody. */
 const CROWD_MAX = 8;
@@ -85,6 +87,12 @@ interface Asked<Question, Answer> {
 	readonly question: Question;
 	readonly resolve: (answer: Answer) => void;
 	readonly reject: (error: unknown) => void;
+}
+
+/** Somebody keeps the lock of the only tenants that could be served, for longer than is waited: that is nothing to claim, and no trouble. */
+function noneIfLocked(error: unknown): Row[] {
+	if (codeOf((error as Error).cause ?? error) === LOCK_NOT_AVAILABLE) return [];
+	throw error;
 }
 
 export class PostgresEngine implements Engine {
@@ -251,7 +259,7 @@ export class PostgresEngine implements Engine {
 
 	async claim(request: ClaimRequest, taskIds: readonly number[], nowMs: number): Promise<Row[]> {
 		const rows = await this.#ask(this.#claims, { request, taskIds, nowMs, wait: false });
-		const claimed = rows.length > 0 ? rows : await this.#ask(this.#claims, { request, taskIds, nowMs, wait: true });
+		const claimed = rows.length > 0 ? rows : await this.#ask(this.#claims, { request, taskIds, nowMs, wait: true }).catch(noneIfLocked);
 		// Found nothing, and then something: others were at all of them.
 		const crowded = rows.length === 0 && claimed.length > 0;
 		this.#crowd = crowded ? Math.min(2 * this.#crowd, CROWD_MAX) : Math.max(1, this.#crowd * CROWD_FADES);

@@ -908,6 +908,8 @@ BEGIN
     EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', f);
     EXECUTE format('ALTER FUNCTION %s SET enable_bitmapscan = off', f);
     EXECUTE format('ALTER FUNCTION %s SET jit = off', f);
+    -- Somebody else keeps a tenant's lock: told rather than waited for.
+    EXECUTE format('ALTER FUNCTION %s SET lock_timeout = 5000', f);
   END LOOP;
 END $$;
 
