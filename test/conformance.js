@@ -67,7 +67,8 @@ async function makeFolder(file) {
 }
 
 async function makeSchemas(address) {
-	const { openPostgres, readAddress } = await import("../emulator/openPostgres.ts");
+	const { openPostgres } = await import("../emulator/openPostgres.ts");
+	const { readAddress } = await import("../emulator/postgresPool.ts");
 	const { default: postgres } = await import("postgres");
 	const schema = `conformance_${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
 	const own = new URL(address);

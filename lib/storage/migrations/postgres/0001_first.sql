@@ -451,6 +451,7 @@ DECLARE
   asked int[];
   limited int[];
   first record;
+  passed_over bigint;
   tenant_ids bigint[];
   quotas bigint[];
 BEGIN
@@ -473,13 +474,20 @@ BEGIN
   END IF;
   IF asked IS NULL THEN RETURN; END IF;
   IF (SELECT next_due FROM lane_state WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) <= now_ms THEN PERFORM promote_1(now_ms); END IF;
-  -- The tenants whose turn comes first, without those that another transaction is at.
-  SELECT array_agg(z.tenant_id) INTO tenant_ids FROM (
-    SELECT y.tenant_id FROM (
-      SELECT x.tenant_id, min(x.vt) AS vt FROM unnest(asked) k(task_id) CROSS JOIN LATERAL (
-        SELECT lane_id >> 16 AS tenant_id, vt FROM lane_state WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT most + 8) x
-      GROUP BY x.tenant_id ORDER BY 2 OFFSET 0) y
-    WHERE pg_try_advisory_xact_lock(lock_key_1('tenants', y.tenant_id)) LIMIT least(most, tenants_most)) z;
+  -- The tenants whose turn comes first. Those that another transaction is at are passed over, but nobody runs far ahead of them.
+  FOR first IN
+    SELECT x.tenant_id, min(x.vt) AS vt FROM unnest(asked) k(task_id) CROSS JOIN LATERAL (
+      SELECT lane_id >> 16 AS tenant_id, vt FROM lane_state WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT most + 8) x
+    GROUP BY x.tenant_id ORDER BY 2
+  LOOP
+    EXIT WHEN first.vt > passed_over + most * 250000::bigint;
+    IF pg_try_advisory_xact_lock(lock_key_1('tenants', first.tenant_id)) THEN
+      tenant_ids := tenant_ids || first.tenant_id;
+      EXIT WHEN cardinality(tenant_ids) >= least(most, tenants_most);
+    ELSE
+      passed_over := coalesce(passed_over, first.vt);
+    END IF;
+  END LOOP;
   IF tenant_ids IS NULL THEN RETURN; END IF;
   -- One row a turn, the smallest tag first: how many each tenant gets. Beyond the tag that so many rounds lead to nobody need look.
   WITH s AS MATERIALIZED (
