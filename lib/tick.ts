@@ -56,8 +56,9 @@ export const STATEMENTS_LEAST = STATEMENTS.look + STATEMENTS.claim + RESERVE;
 
 /** Jobs that a report lists at most. */
 const REPORT_JOBS_MAX = 100;
-/** Wait before a batch of endings that the store did not take is sent again. */
+/** Wait before a batch of endings that the store did not take is sent again: the first, doubled up to the last. */
 const STORE_RETRY_MS = 200;
+const STORE_RETRY_MS_MAX = 3200;
 /** After so long without a look, a claim looks for delayed jobs itself: somebody else may have submitted one. */
 const PROMOTE_UNSEEN_MS = 1000;
 /** Wait before jobs are looked at again that are said to be ready and yet cannot be claimed. */
@@ -340,7 +341,8 @@ class Pass {
 	 */
 	async #finish(endings: readonly Ending[]): Promise<Moved[]> {
 		const cost = recordCost(endings) + STATEMENTS.look;
-		for (const giveUpAt = this.#now + this.#deps.config.leaseMs; this.#left >= cost; ) {
+		const giveUpAt = this.#now + this.#deps.config.leaseMs;
+		for (let pauseMs = STORE_RETRY_MS; this.#left >= cost; pauseMs = Math.min(2 * pauseMs, STORE_RETRY_MS_MAX)) {
 			try {
 				return await this.#worker.finishIfLeased(endings, this.#now);
 			} catch (error) {
@@ -352,7 +354,7 @@ class Pass {
 					return moved;
 				}
 				if (!away || this.#now >= giveUpAt) break;
-				await new Promise<void>(resolve => this.#deps.clock.after(STORE_RETRY_MS, resolve));
+				await new Promise<void>(resolve => this.#deps.clock.after(pauseMs, resolve));
 			}
 		}
 		return [];
