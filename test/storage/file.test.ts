@@ -9,6 +9,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { openStorage, readMigrations } from "../../emulator/openStorage.ts";
 import { SchemaTooNew } from "../../lib/storage/migrate.ts";
 import { migrateBetterSqlite3 } from "../../lib/storage/sqlite/betterSqlite3.ts";
+import { StorageUnavailable } from "../../lib/storage/storage.ts";
 import { DEFAULTS, Desk, TASKS } from "./desk.ts";
 
 const SCRIPT = fileURLToPath(new URL("hotProcess.ts", import.meta.url));
@@ -186,7 +187,7 @@ describe("opening a file", () => {
 		const file = newFile();
 		await (await open(file)).storage.close();
 		chmodSync(file, 0o444);
-		await expect(open(file)).rejects.toThrow(/readonly|read-only/);
+		await expect(open(file)).rejects.toThrow(/may not be written/);
 	});
 
 	it("gives an error for a file that cannot be written, whoever asks", async () => {
@@ -233,6 +234,44 @@ describe("a file that another process keeps locked", () => {
 		other.exec("COMMIT");
 		expect(await submitted).toBe(2);
 		other.close();
+		await q.audit();
+		await storage.close();
+	});
+});
+
+describe("a disk that fails", () => {
+	const broken = [
+		["is full", "max_page_count = 1", "max_page_count = 1073741823", /full/],
+		["may only be read", "query_only = ON", "query_only = OFF", /may not be written/],
+	] as const;
+	it.each(broken)("and %s is told, and nothing is half done: all goes on when it is mended", async (_, breaks, mends, message) => {
+		const { storage, database } = await open(newFile());
+		const q = new Desk(storage);
+		const first = await q.submit();
+		const lease = await q.claimOne();
+		await q.submit({ key: "k", tags: ["x"] });
+		const before = [await q.all(), await q.operator.counts()];
+		// The last page is full, so that the next row needs one more.
+		database.pragma(breaks);
+		const payload = JSON.stringify("x".repeat(20_000));
+		const calls = {
+			submit: () => q.offer({ payload }),
+			submitWithKey: () => q.offer({ payload, idempotency: { key: "i", fingerprint: "f", expiresAt: q.now + 1000 } }),
+			finish: () => q.finish(lease, { outcome: "done", result: payload }),
+			retry: () => q.finish(lease, { outcome: "retry", delayMs: 5, error: payload }),
+		};
+		for (const [name, call] of Object.entries(calls)) {
+			const error = await call().then(
+				() => `${name} worked`,
+				error => error,
+			);
+			expect(error).toBeInstanceOf(StorageUnavailable);
+			expect(error.message).toMatch(message);
+		}
+		expect([await q.all(), await q.operator.counts()]).toEqual(before);
+		database.pragma(mends);
+		expect(await q.finish(lease, { outcome: "done", result: payload })).toMatchObject([{ id: first, state: "done" }]);
+		expect((await q.offer({ payload })).status).toBe("created");
 		await q.audit();
 		await storage.close();
 	});

@@ -57,7 +57,20 @@ PRAGMA cache_size = -8000;
 PRAGMA wal_autocheckpoint = 4000;
 PRAGMA journal_size_limit = 67108864;`;
 
-const isBusy = (error: unknown): boolean => String((error as { code?: unknown } | null)?.code ?? "").startsWith("SQLITE_BUSY");
+const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? "");
+const isBusy = (error: unknown): boolean => codeOf(error).startsWith("SQLITE_BUSY");
+
+/** What a disk does to a file that is open: nothing was written, and the same call may work when it is mended. https://sqlite.org/rescode.html */
+const DISK_TROUBLES: readonly (readonly [code: string, message: string])[] = [
+	["SQLITE_FULL", "the disk is full, or the database has reached its greatest size"],
+	["SQLITE_READONLY", "the database may not be written to"],
+	["SQLITE_IOERR", "the disk failed"],
+	["SQLITE_CANTOPEN", "a file of the database cannot be opened"],
+];
+function thrownFor(error: unknown): unknown {
+	const trouble = DISK_TROUBLES.find(([code]) => codeOf(error).startsWith(code));
+	return trouble === undefined ? error : new StorageUnavailable(`${trouble[1]} (${codeOf(error)})`, { cause: error });
+}
 
 /** Sets up a connection and answers the driver over it. Throws when another process keeps the file locked while it is opened. */
 export async function openBetterSqlite3(handle: SqliteHandle, options: BetterSqlite3Options): Promise<SqlDriver> {
@@ -109,7 +122,7 @@ export async function openBetterSqlite3(handle: SqliteHandle, options: BetterSql
 			try {
 				return work();
 			} catch (error) {
-				if (!isBusy(error)) throw error;
+				if (!isBusy(error)) throw thrownFor(error);
 				if (waited >= busyMs) throw new StorageUnavailable(`another process kept the database locked for ${busyMs} ms`, { cause: error });
 				const pauseMs = BUSY_RETRY_MS * 2 * options.random();
 				waited += pauseMs;
