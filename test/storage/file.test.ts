@@ -196,7 +196,7 @@ describe("opening a file", () => {
 		const database = new Database(file, { readonly: true });
 		const { openBetterSqlite3 } = await import("../../lib/storage/sqlite/betterSqlite3.ts");
 		await expect(openBetterSqlite3(database, { defer: setImmediate, sleep: async () => {}, random: Math.random })).rejects.toThrow(
-			/readonly/,
+			/may not be written/,
 		);
 		database.close();
 	});
