@@ -166,14 +166,17 @@ class Pass {
 				moved = true;
 				continue;
 			}
-			const wasReady = next.reason === "ready" && !moved;
+			const hadClaim = next.claim && !moved;
 			if (moved || swept || taken !== null) next = await this.#nextDue();
 			else if (this.#running.size === 0) return this.#closed(next);
 			moved = false;
-			const stalled = wasReady && taken === 0 && next.reason === "ready";
+			const stalled = hadClaim && taken === 0 && next.claim;
 			if (open && ((next.claim && this.#hasSlots && !stalled) || next.leases || next.starts)) continue;
 			// Nobody else took them, and yet they cannot be had: look again in a while rather than at once.
-			if (stalled) next = { ...next, at: this.#now + STALLED_MS };
+			if (stalled) {
+				next = { ...next, at: this.#now + STALLED_MS };
+				this.#deps.ticks.nextWakeAt = next.at;
+			}
 			// What has ended while the store was asked is still to be recorded.
 			if (this.#mayRecord) {
 				moved = true;
@@ -278,8 +281,13 @@ class Pass {
 		const wanted = mayClaim ? this.#deps.slots.take(this.#jobsMax - this.#claimed) : 0;
 		if (ended.length === 0 && wanted === 0) return null;
 		const settling = this.#settle(ended);
-		const jobs = wanted === 0 ? [] : await this.#claim(wanted);
-		await settling;
+		let jobs: Claimed[] = [];
+		try {
+			if (wanted > 0) jobs = await this.#claim(wanted);
+		} finally {
+			// Also when the claim failed: what has ended is recorded before this tick is over.
+			await settling;
+		}
 		// What this tick has freed and will not fill itself, the next one may.
 		if (ended.length > 0 && this.#stoppedBy !== null) this.#deps.wake.ring();
 		// What ends at once has ended now: they are recorded together.

@@ -74,4 +74,59 @@ describe("a tick", () => {
 			{ tasks: { gated: gate.task } },
 		);
 	});
+
+	it("records what has ended although the claim beside it fails, before it is over", () => {
+		const gate = createGate();
+		return inQueue(
+			async queue => {
+				const { id } = await submit(queue, { task: "gated" });
+				const { claimDueJobs, finishIfLeased } = queue.deps.storage.worker;
+				let recorded = false;
+				const store = storeWith(queue, {
+					async claimDueJobs(...args) {
+						if (gate.attempts.length > 0) throw new StorageUnavailable("the database does not answer");
+						return claimDueJobs.apply(queue.deps.storage.worker, args);
+					},
+					async finishIfLeased(...args) {
+						for (let i = 0; i < 5; i++) await settle();
+						const moved = await finishIfLeased.apply(queue.deps.storage.worker, args);
+						recorded = true;
+						return moved;
+					},
+				});
+				const over = startTick({ ...queue.deps, store }, { trigger: "http" }).report.then(
+					() => "fine",
+					() => recorded,
+				);
+				for (let i = 0; gate.attempts.length === 0 && i < 50; i++) await settle();
+				await gate.attempts[0]!.finish("kept");
+				expect(await over).toBe(true);
+				expect(await read(queue, id)).toMatchObject({ status: "done", result: "kept" });
+			},
+			{ tasks: { gated: gate.task } },
+		);
+	});
+
+	it("rests when what is said to be claimable cannot be had, and says until when", () => {
+		const gate = createGate();
+		return inQueue(
+			async queue => {
+				await submit(queue, { task: "gated" });
+				let asked = 0;
+				const { nextDue } = queue.deps.storage.worker;
+				const store = storeWith(queue, {
+					claimDueJobs: async () => [],
+					async nextDue(...args) {
+						asked++;
+						const due = await nextDue.apply(queue.deps.storage.worker, args);
+						return { ...due, claim: true, reason: "delayed" };
+					},
+				});
+				const report = await startTick({ ...queue.deps, store }, { trigger: "http" }).report;
+				expect([asked, report.claimed, report.stopped_by]).toEqual([2, 0, "nothing_due"]);
+				expect(queue.deps.ticks.nextWakeAt).toBe(queue.clock.now() + 1000);
+			},
+			{ tasks: { gated: gate.task } },
+		);
+	});
 });

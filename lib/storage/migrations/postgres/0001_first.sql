@@ -221,7 +221,6 @@ END $$;
 CREATE FUNCTION count_moves_1(moves move_1[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   sums sums_1[];
-  my_shard smallint;
   changed bigint[];
   woke bigint;
 BEGIN
@@ -460,10 +459,13 @@ BEGIN
     SELECT x.tenant_id, x.task_id, k.concurrency IS NOT NULL AS is_limited INTO first
     FROM unnest(asked) a(task_id) JOIN tasks k ON k.task_id = a.task_id
     CROSS JOIN LATERAL (SELECT lane_id >> 16 AS tenant_id, vt, task_id FROM lane_state WHERE task_id = a.task_id AND claimable ORDER BY vt LIMIT 1) x
+    WHERE k.concurrency IS NULL OR room_1(k.task_id, k.concurrency) > 0
     ORDER BY x.vt LIMIT 1;
     IF NOT FOUND THEN RETURN; END IF;
     PERFORM pg_advisory_xact_lock(CASE WHEN first.is_limited THEN lock_key_1('tasks', first.task_id) ELSE lock_key_1('tenants', first.tenant_id) END);
   END IF;
+  -- Also what nobody may take now becomes ready when it is due: a tick need not look again for it.
+  IF (SELECT next_due FROM lane_state WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) <= now_ms THEN PERFORM promote_1(now_ms); END IF;
   -- Of a task with a limit over all tenants one claim at a time takes jobs; the others leave it out.
   SELECT array_agg(task_id) INTO limited FROM tasks WHERE task_id = ANY(asked) AND concurrency IS NOT NULL;
   IF limited IS NOT NULL THEN
@@ -473,7 +475,6 @@ BEGIN
     WHERE k.task_id = ANY(asked) AND (k.concurrency IS NULL OR k.task_id = ANY(limited) AND room_1(k.task_id, k.concurrency) > 0);
   END IF;
   IF asked IS NULL THEN RETURN; END IF;
-  IF (SELECT next_due FROM lane_state WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1) <= now_ms THEN PERFORM promote_1(now_ms); END IF;
   -- The tenants whose turn comes first. Those that another transaction is at are passed over, but nobody runs far ahead of them.
   FOR first IN
     SELECT x.tenant_id, min(x.vt) AS vt FROM unnest(asked) k(task_id) CROSS JOIN LATERAL (
