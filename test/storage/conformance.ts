@@ -1854,6 +1854,18 @@ export function conformance(name: string, open: () => Promise<Opened>, { skip = 
 		});
 
 		describe("nextDue", () => {
+			it("asks for no more claims when what is due belongs to a task that is paused or full", async q => {
+				await q.operator.setTask("b", { concurrency: 1 });
+				await q.submit({ task: "b" });
+				await q.claimOne({ tasks: ["b"] });
+				await q.operator.setTask("a", { paused: true });
+				await q.submit({ task: "a", runAt: q.now + 10 });
+				await q.submit({ task: "b", runAt: q.now + 10 });
+				q.now += 10;
+				expect(await q.claim({ tasks: ["a", "b"], limit: 5 })).toEqual([]);
+				expect(await q.worker.nextDue(["a", "b"], q.now)).toMatchObject({ claim: false, reason: "lease" });
+			});
+
 			it("says what comes next, and when", async q => {
 				const due = (more: object) => expect(q.worker.nextDue(TASKS, q.now)).resolves.toMatchObject(more);
 				await due({ at: null, reason: "nothing" });
