@@ -10,7 +10,15 @@ import { attemptOf } from "./history.ts";
 import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
 import { type Attempt, startAttempt } from "./runJob.ts";
-import { type Claimed, type Ending, type Moved, type NextDue, StorageUnavailable, type WorkerStore } from "./storage/storage.ts";
+import {
+	type Claimed,
+	type Ending,
+	type Moved,
+	type NextDue,
+	PartlyRecorded,
+	StorageUnavailable,
+	type WorkerStore,
+} from "./storage/storage.ts";
 import { instant, instantOrNull } from "./wire.ts";
 
 export type TickReport = Answer<"processTick">;
@@ -348,24 +356,29 @@ class Pass {
 	 * store refuses must not cost its neighbours: after a refusal each goes alone.
 	 */
 	async #finish(endings: readonly Ending[]): Promise<Moved[]> {
-		const cost = recordCost(endings) + STATEMENTS.look;
+		const moved: Moved[] = [];
+		let left = endings;
 		const giveUpAt = this.#now + this.#deps.config.leaseMs;
-		for (let pauseMs = STORE_RETRY_MS; this.#left >= cost; pauseMs = Math.min(2 * pauseMs, STORE_RETRY_MS_MAX)) {
+		const mayTry = (): boolean => this.#left >= recordCost(left) + STATEMENTS.look;
+		for (let pauseMs = STORE_RETRY_MS; mayTry(); pauseMs = Math.min(2 * pauseMs, STORE_RETRY_MS_MAX)) {
 			try {
-				return await this.#worker.finishIfLeased(endings, this.#now);
+				return [...moved, ...(await this.#worker.finishIfLeased(left, this.#now))];
 			} catch (error) {
-				this.#deps.log.error("endings could not be recorded", { jobs: endings.length, error: messageOf(error) });
+				if (error instanceof PartlyRecorded) {
+					moved.push(...error.moved);
+					left = error.left;
+				}
+				this.#deps.log.error("endings could not be recorded", { jobs: left.length, error: messageOf(error) });
 				const away = error instanceof StorageUnavailable;
-				if (!away && endings.length > 1) {
-					const moved: Moved[] = [];
-					for (const ending of endings) moved.push(...(await this.#finish([ending])));
-					return moved;
+				if (!away && left.length > 1) {
+					for (const ending of left) moved.push(...(await this.#finish([ending])));
+					break;
 				}
 				if (!away || this.#now >= giveUpAt) break;
 				await new Promise<void>(resolve => this.#deps.clock.after(pauseMs, resolve));
 			}
 		}
-		return [];
+		return moved;
 	}
 
 	#note({ job, startedAt }: Run, outcome: Outcome, at: number, ending: Ending | null): void {

@@ -13,6 +13,13 @@ export interface SubmitRow {
 	readonly parent?: Lease;
 }
 
+export interface Submission {
+	readonly rows: readonly SubmitRow[];
+	readonly nowMs: number;
+	/** Told of each row when it is decided; where the store fails later, the others are not. */
+	readonly answered: (i: number, answer: SubmitAnswer) => void;
+}
+
 /** A page of jobs, newest first, by what it is looked for. States and task null: any. */
 export type JobList = { readonly query: ListQuery; readonly states: readonly State[] | null; readonly taskId: number | null } & (
 	| { readonly of: "queue" }
@@ -34,7 +41,7 @@ export interface Engine {
 	/** Rows that share one submit at most, so that a statement stays short. */
 	readonly submitRowsMax: number;
 	/** Stores rows of any tenants. They are asked for when the turn comes, so that what arrives until then shares the batch. */
-	submit(gather: () => { readonly rows: readonly SubmitRow[]; readonly nowMs: number }): Promise<SubmitAnswer[]>;
+	submit(gather: () => Submission): Promise<void>;
 
 	tenantNamed(name: string): Promise<Row | undefined>;
 	tenantsNumbered(ids: readonly number[]): Promise<Row[]>;
@@ -67,7 +74,7 @@ export interface Engine {
 	): Promise<RehearsedRows>;
 	/** {id, cancel_requested_at} of the leases that are held. */
 	extend(leases: readonly LeaseExtension[], leaseUntil: number): Promise<Row[]>;
-	/** {id, tail, state, reason} of what was accepted. Each lease stands once among the endings. */
+	/** {id, tail, state, reason} of what was accepted. Each lease stands once among the endings. Throws PartlyRecorded when it fails after some. */
 	finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]>;
 	expire(limit: number, defaults: StorageDefaults, nowMs: number): Promise<Row[]>;
 	cancelLate(limit: number, defaults: StorageDefaults, nowMs: number): Promise<Row[]>;

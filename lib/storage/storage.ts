@@ -178,7 +178,10 @@ export interface WorkerStore {
 	rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal>;
 	/** Extends the leases that are still held and resets their losses. One that is missing in the answer is lost. */
 	extendLeases(leases: readonly LeaseExtension[], leaseMs: number, nowMs: number): Promise<{ id: number; cancelRequested: boolean }[]>;
-	/** Ends the attempts whose lease is still held by that token; the others, and any but the first for one lease, change nothing and are missing in the answer. */
+	/**
+	 * Ends the attempts whose lease is still held by that token; the others, and any but the first for one lease, change nothing and are
+	 * missing in the answer. Throws PartlyRecorded when the store fails in the middle.
+	 */
 	finishIfLeased(endings: readonly Ending[], nowMs: number): Promise<Moved[]>;
 	/** Takes back at most `limit` leases that have run out: the job waits again, or is a dead letter with the third in a row. */
 	expireLeases(limit: number, nowMs: number): Promise<Moved[]>;
@@ -234,4 +237,15 @@ export interface Storage {
 /** The store could not be used now; the same call may work later. */
 export class StorageUnavailable extends Error {
 	override readonly name = "StorageUnavailable";
+}
+
+/** The store failed after it had recorded some endings, `moved`, and refused others; those in `left` were not looked at. */
+export class PartlyRecorded extends StorageUnavailable {
+	readonly moved: readonly Moved[];
+	readonly left: readonly Ending[];
+	constructor(moved: readonly Moved[], left: readonly Ending[], cause: Error) {
+		super(cause.message, { cause });
+		this.moved = moved;
+		this.left = left;
+	}
 }

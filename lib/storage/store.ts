@@ -26,6 +26,9 @@ import type {
 	WorkerStore,
 } from "./storage.ts";
 
+/** Payload that shares one submit at most. */
+const SUBMIT_BYTES_MAX = 8 * 1024 * 1024;
+
 interface Submitting {
 	readonly row: SubmitRow;
 	readonly nowMs: number;
@@ -148,19 +151,36 @@ class Store implements Storage {
 		});
 	}
 	async #submitAll(): Promise<void> {
-		let taken: Submitting[] = [];
+		const open = new Set<Submitting>();
 		try {
-			const answers = await this.engine.submit(() => {
-				taken = this.#submitting.splice(0, this.engine.submitRowsMax);
-				if (this.#submitting.length > 0) void this.#submitAll();
-				return { rows: taken.map(({ row }) => row), nowMs: Math.max(...taken.map(({ nowMs }) => nowMs)) };
-			});
-			taken.forEach((item, i) => {
-				item.resolve(answers[i]!);
+			await this.engine.submit(() => {
+				const taken = this.#take();
+				for (const item of taken) open.add(item);
+				return {
+					rows: taken.map(({ row }) => row),
+					nowMs: Math.max(...taken.map(({ nowMs }) => nowMs)),
+					answered(i, answer) {
+						open.delete(taken[i]!);
+						taken[i]!.resolve(answer);
+					},
+				};
 			});
 		} catch (error) {
-			for (const item of taken) item.reject(error);
+			for (const item of open) item.reject(error);
 		}
+	}
+	/** Those that share the next batch: a bounded number of rows and of bytes. */
+	#take(): Submitting[] {
+		let bytes = 0;
+		let count = 0;
+		for (const { row } of this.#submitting) {
+			bytes += row.job.payload.length;
+			if (count > 0 && (count === this.engine.submitRowsMax || bytes > SUBMIT_BYTES_MAX)) break;
+			count++;
+		}
+		const taken = this.#submitting.splice(0, count);
+		if (this.#submitting.length > 0) void this.#submitAll();
+		return taken;
 	}
 
 	/** Where a page looks at a bounded number of rows, what it found below the end of its look is left to the next page. */

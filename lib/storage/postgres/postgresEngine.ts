@@ -3,16 +3,16 @@
  * for. What it left alone, because another transaction was at those tenants, is sent again.
  */
 import { LOSSES_MAX } from "../../job.ts";
-import type { Engine, JobList, RehearsedRows, SubmitRow } from "../engine.ts";
-import { JOB_COLUMNS, type Row, S } from "../rows.ts";
+import type { Engine, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
+import { JOB_COLUMNS, type Row, S, toMoved } from "../rows.ts";
 import {
 	type ClaimRequest,
 	type Ending,
 	type LeaseExtension,
 	type Limits,
+	PartlyRecorded,
 	type StorageDefaults,
 	StorageUnavailable,
-	type SubmitAnswer,
 } from "../storage.ts";
 import { codeOf, list, type PostgresDriver } from "./driver.ts";
 import * as read from "./read.ts";
@@ -104,24 +104,32 @@ export class PostgresEngine implements Engine {
 		this.#at = driver.at;
 	}
 
-	async submit(gather: () => { rows: readonly SubmitRow[]; nowMs: number }): Promise<SubmitAnswer[]> {
+	async submit(gather: () => Submission): Promise<void> {
 		await new Promise<void>(resolve => this.#driver.defer(resolve));
-		const { rows, nowMs } = gather();
-		const answers: SubmitAnswer[] = [];
+		const { rows, nowMs, answered } = gather();
 		const keyed = rows.some(({ job }) => job.idempotency !== undefined);
-		for (let left = rows.map((_, i) => i); left.length > 0; left = left.filter(i => answers[i] === undefined)) {
-			const sent = left.map(i => rows[i]!);
-			const got = await this.#driver.query(
-				`SELECT i, status, id FROM ${this.#at}submit_1($1::text::jsonb, $2::boolean, $3::text::bigint[], $4::bigint)`,
-				[JSON.stringify(sent.map(toRow)), keyed, list(unique(sent.map(({ laneId }) => tenantOf(laneId)))), nowMs],
-			);
-			for (const { i, status, id } of got) {
-				const answer = status === "created" ? { status, id, createdAt: nowMs } : status === "backlog_full" ? { status } : { status, id };
-				answers[left[i]!] = answer;
+		const left = new Set(rows.keys());
+		try {
+			while (left.size > 0) {
+				const sent = [...left];
+				const got = await this.#driver.query(
+					`SELECT i, status, id FROM ${this.#at}submit_1($1::text::jsonb, $2::boolean, $3::text::bigint[], $4::bigint)`,
+					[
+						JSON.stringify(sent.map((i, place) => toRow(rows[i]!, place))),
+						keyed,
+						list(unique(sent.map(i => tenantOf(rows[i]!.laneId)))),
+						nowMs,
+					],
+				);
+				for (const { i: place, status, id } of got) {
+					const i = sent[place]!;
+					left.delete(i);
+					answered(i, status === "created" ? { status, id, createdAt: nowMs } : status === "backlog_full" ? { status } : { status, id });
+				}
 			}
+		} finally {
+			if (left.size < rows.length) this.#driver.announce();
 		}
-		this.#driver.announce();
-		return answers;
 	}
 
 	async tenantNamed(name: string): Promise<Row | undefined> {
@@ -222,8 +230,9 @@ export class PostgresEngine implements Engine {
 			ended?.resolve(rows.filter(row => row.i !== null));
 			claimed?.resolve(rows.filter(row => row.i === null));
 		} catch (error) {
-			// What the database refuses of the one must not cost the other.
-			if (ended !== undefined && claimed !== undefined && !(error instanceof StorageUnavailable)) {
+			// What the database refuses of the one, or where the one waits in vain, must not cost the other.
+			const ofOne = !(error instanceof StorageUnavailable) || codeOf(error.cause) === LOCK_NOT_AVAILABLE;
+			if (ended !== undefined && claimed !== undefined && ofOne) {
 				void this.#takeTurn(ended);
 				void this.#takeTurn(undefined, claimed);
 				return;
@@ -301,22 +310,24 @@ export class PostgresEngine implements Engine {
 
 	async finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
 		const moved: Row[] = [];
-		for (const chunk of chunks(endings)) {
-			let waitFor: number | null = null;
-			for (let left = [...chunk]; left.length > 0; ) {
-				const sent = new Set(left);
-				const follow = followUps.filter(({ parent }) => left.some(({ id, token }) => id === parent!.id && token === parent!.token));
-				const got: Row[] = await this.#ask(this.#endings, { endings: left, followUps: follow, defaults, nowMs, waitFor });
+		const left = new Set(endings);
+		try {
+			for (let waitFor: number | null = null; left.size > 0; ) {
+				const sent = [...left].slice(0, CALL_ROWS_MAX);
+				const follow = followUps.filter(({ parent }) => sent.some(({ id, token }) => id === parent!.id && token === parent!.token));
+				const got: Row[] = await this.#ask(this.#endings, { endings: sent, followUps: follow, defaults, nowMs, waitFor });
 				waitFor = null;
 				for (const row of got) {
 					if (row.i < 0) waitFor = row.id;
 					else {
-						sent.delete(left[row.i]!);
+						left.delete(sent[row.i]!);
 						if (row.state !== null) moved.push(row);
 					}
 				}
-				left = [...sent];
 			}
+		} catch (error) {
+			if (left.size < endings.length && error instanceof StorageUnavailable) throw new PartlyRecorded(moved.map(toMoved), [...left], error);
+			throw error;
 		}
 		if (followUps.length > 0) this.#driver.announce();
 		return moved;

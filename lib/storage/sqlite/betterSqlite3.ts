@@ -134,7 +134,14 @@ export async function openBetterSqlite3(handle: SqliteHandle, options: BetterSql
 	async function flush(): Promise<void> {
 		const group = waiting.slice(0, GROUP_MAX);
 		waiting = waiting.slice(GROUP_MAX);
-		const batches = group.map(item => ({ ...item, list: typeof item.statements === "function" ? item.statements() : item.statements }));
+		const batches = group.flatMap(item => {
+			try {
+				return [{ ...item, list: typeof item.statements === "function" ? item.statements() : item.statements }];
+			} catch (error) {
+				item.reject(error);
+				return [];
+			}
+		});
 		try {
 			const answers = await unlessBusy(() => transaction(() => batches.map(batch => runAll(batch.list))));
 			batches.forEach((batch, i) => {

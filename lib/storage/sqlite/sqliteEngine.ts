@@ -1,5 +1,5 @@
 /** The verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
-import type { Engine, JobList, RehearsedRows, SubmitRow } from "../engine.ts";
+import type { Engine, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
 import { type Row, S } from "../rows.ts";
 import {
 	type ClaimRequest,
@@ -67,8 +67,8 @@ export class SqliteEngine implements Engine {
 		return (await this.#driver.all(statement))[0];
 	}
 
-	async submit(gather: () => { rows: readonly SubmitRow[]; nowMs: number }): Promise<SubmitAnswer[]> {
-		let gathered: ReturnType<typeof gather> = { rows: [], nowMs: 0 };
+	async submit(gather: () => Submission): Promise<void> {
+		let gathered: Submission = { rows: [], nowMs: 0, answered() {} };
 		let parts: ReturnType<typeof submitStatements>[] = [];
 		let sizes: number[] = [];
 		const rows = await this.#driver.batch(() => {
@@ -88,7 +88,9 @@ export class SqliteEngine implements Engine {
 			place += sizes[n]!;
 			from += statements.length;
 		}
-		return answers;
+		answers.forEach((answer, i) => {
+			gathered.answered(i, answer);
+		});
 	}
 	#fitting(rows: readonly SubmitRow[]): readonly (readonly SubmitRow[])[] {
 		return fitting(rows, ({ job }) => [job.payload, job.key, ...(job.tags ?? [])], this.#driver.paramBytesMax);
