@@ -19,7 +19,7 @@ import { type Param, PostgresDriver, type PostgresHandle } from "../../lib/stora
 import { migratePostgres } from "../../lib/storage/postgres/migrate.ts";
 import { PostgresEngine } from "../../lib/storage/postgres/postgresEngine.ts";
 import type { Row } from "../../lib/storage/rows.ts";
-import { type Claimed, type NewJob, StorageUnavailable } from "../../lib/storage/storage.ts";
+import { type Claimed, type NewJob, PartlyRecorded, StorageUnavailable } from "../../lib/storage/storage.ts";
 import { openStore } from "../../lib/storage/store.ts";
 import type { TaskRegistry } from "../../lib/task.ts";
 import { createCertificate } from "../support/certificate.ts";
@@ -788,6 +788,36 @@ describe("another transaction", () => {
 		});
 		expect(await q.finish(lease)).toHaveLength(1);
 		expect(await q.claim({ limit: 10 })).toHaveLength(3);
+		await q.audit();
+	});
+
+	it("that keeps a tenant locked does not cost what goes in one call with it", async () => {
+		const address = schema();
+		const { schema: name } = readAddress(address);
+		const q = new Desk((await open(address)).storage);
+		await q.submit({ tenant: "locked" });
+		const [locked] = await q.claim();
+		const others = await q.fill(2, { tenant: "free" });
+		const leases = await q.claim({ limit: 2 });
+		await shortenLockWaits(client(address), name);
+		await client(address).begin(async sql => {
+			await sql.unsafe(
+				`SELECT pg_advisory_xact_lock(${name}.lock_key_1('${name}.tenants', tenant_id)) FROM ${name}.tenants WHERE name = 'locked'`,
+			);
+			const [mine, yours] = await Promise.allSettled([q.submit({ tenant: "locked" }), q.submit({ tenant: "free" })]);
+			expect(mine).toMatchObject({ status: "rejected", reason: { name: "StorageUnavailable" } });
+			expect(yours!.status).toBe("fulfilled");
+			// What was recorded is told, and what was not looked at.
+			const error = await q.finish([locked!, ...leases]).catch((error: unknown) => error);
+			expect(error).toBeInstanceOf(PartlyRecorded);
+			expect((error as PartlyRecorded).moved.map(({ id }) => id).sort()).toEqual([...others].sort());
+			expect((error as PartlyRecorded).left.map(({ id }) => id)).toEqual([locked!.id]);
+			// An ending that waits in vain, and a claim in the same turn.
+			const [ended, claimed] = await Promise.allSettled([q.finish(locked!), q.claim({ limit: 10 })]);
+			expect(ended).toMatchObject({ status: "rejected", reason: { name: "StorageUnavailable" } });
+			expect(claimed).toMatchObject({ status: "fulfilled", value: [{ tenant: "free" }] });
+		});
+		expect(await q.finish(locked!)).toHaveLength(1);
 		await q.audit();
 	});
 });
