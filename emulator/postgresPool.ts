@@ -106,8 +106,10 @@ class Line extends Socket {
 		let heard = 0;
 		let heardAt = performance.now();
 		const look = setInterval(() => {
-			if (this.bytesRead !== heard) {
-				heard = this.bytesRead;
+			// What was asked anew may take its time anew.
+			const passed = this.bytesRead + this.bytesWritten;
+			if (passed !== heard) {
+				heard = passed;
 				heardAt = performance.now();
 			}
 			const silentMs = performance.now() - heardAt;

@@ -95,9 +95,13 @@ function toProblem(error: unknown, name: string, traceId: string, deps: Deps): P
 	if (error instanceof Problem) return error;
 	if (error instanceof StorageUnavailable) {
 		deps.log.warn("the store cannot be used", { operation: name, trace_id: traceId, error: messageOf(error) });
-		return new Problem("storage_unavailable", "The store cannot be used right now; nothing was changed. Try again in a moment.", {
-			headers: { "retry-after": "1" },
-		});
+		return new Problem(
+			"storage_unavailable",
+			"The store cannot be used right now. Try again in a moment; a submit with an idempotency key, since an answer that was lost may have been a yes.",
+			{
+				headers: { "retry-after": "1" },
+			},
+		);
 	}
 	deps.log.error("an operation failed", { operation: name, trace_id: traceId, error: messageOf(error), stack: (error as Error)?.stack });
 	return new Problem("internal_error", `This is a mistake in tickq, not in the request. Its log has the cause under trace ${traceId}.`);

@@ -155,7 +155,11 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 		if (!/^\/(?:api|ws)\//.test(pathname)) return null;
 		return check(invoked).then(
 			() => null,
-			error => (error instanceof Problem ? error : new Problem("storage_unavailable", "The store cannot be used right now.")),
+			error => {
+				if (error instanceof Problem) return error;
+				log.error("the store cannot be used", { error: messageOf(error) });
+				return new Problem("storage_unavailable", "The store cannot be used right now.");
+			},
 		);
 	}
 
@@ -181,13 +185,24 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 			},
 			async scheduled(_: Scheduled, env: Env): Promise<void> {
 				const invoked = invoke(env);
-				await check(invoked);
-				await setAlarm(env, await tick(invoked, "cron", invoked.deps.config.tickBudgetMs));
+				try {
+					await check(invoked);
+					await setAlarm(env, await tick(invoked, "cron", invoked.deps.config.tickBudgetMs));
+				} finally {
+					await invoked.engine.close();
+				}
 			},
 		},
 		Waker: wakerOf<Env>(async env => {
 			const invoked = invoke(env);
-			return tick(invoked, "due", invoked.deps.config.tickBudgetMs);
+			try {
+				return await tick(invoked, "due", invoked.deps.config.tickBudgetMs);
+			} catch (error) {
+				log.error("a tick failed", { error: messageOf(error) });
+				throw error;
+			} finally {
+				await invoked.engine.close();
+			}
 		}, clock.now),
 	};
 }

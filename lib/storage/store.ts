@@ -26,6 +26,10 @@ import type {
 	WorkerStore,
 } from "./storage.ts";
 
+/** Beyond, what a turn costs would outgrow the tags that are compared. */
+const WEIGHT_MIN = 0.001;
+const WEIGHT_MAX = 1000;
+
 /** Payload that shares one submit at most. */
 const SUBMIT_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -371,6 +375,9 @@ class EngineOperatorStore implements OperatorStore {
 	}
 
 	async setLimits(tenant: string, { tasks = {}, ...limits }: Limits): Promise<void> {
+		const { weight = 1 } = limits;
+		if (!(weight >= WEIGHT_MIN && weight <= WEIGHT_MAX))
+			throw new RangeError(`a weight is between ${WEIGHT_MIN} and ${WEIGHT_MAX}, not ${weight}`);
 		const lanes: [number, number | null][] = [];
 		for (const [task, concurrency] of Object.entries(tasks)) lanes.push([await this.#store.laneId(tenant, task), concurrency]);
 		await this.#store.engine.setLimits(tenant, limits, lanes, this.#store.defaults);

@@ -26,6 +26,9 @@ const CALL_ROWS_MAX = 200;
 
 const LOCK_NOT_AVAILABLE = "55P03";
 
+/** The row of a turn that says that what ended may have freed something for others. */
+const FREES = -2;
+
 /** Parts at most, and what is left of their number after a claim that met nobody. */
 const CROWD_MAX = 8;
 const CROWD_FADES = 0.95;
@@ -188,14 +191,17 @@ export class PostgresEngine implements Engine {
 				}
 		return changed;
 	}
-	cancel(jobIds: readonly number[], { keepDoneMs }: StorageDefaults, nowMs: number): Promise<number[]> {
-		return this.#change(jobIds, some =>
+	async cancel(jobIds: readonly number[], { keepDoneMs }: StorageDefaults, nowMs: number): Promise<number[]> {
+		const changed = await this.#change(jobIds, some =>
 			this.#driver.query(`SELECT id, changed FROM ${this.#at}cancel_1($1::text::bigint[], $2::bigint, $3::bigint)`, [
 				some,
 				keepDoneMs,
 				nowMs,
 			]),
 		);
+		// Its key may have been passed on.
+		if (changed.length > 0) this.#driver.announce();
+		return changed;
 	}
 	async retry(jobIds: readonly number[], nowMs: number): Promise<number[]> {
 		const changed = await this.#change(jobIds, some =>
@@ -226,7 +232,9 @@ export class PostgresEngine implements Engine {
 	}
 	async #takeTurn(ended?: Asked<TurnEndings, Row[]>, claimed?: Asked<TurnClaim, Row[]>): Promise<void> {
 		try {
-			const rows = await this.#turn((sql, params) => this.#driver.query(sql, params), ended?.question ?? null, claimed?.question ?? null);
+			const all = await this.#turn((sql, params) => this.#driver.query(sql, params), ended?.question ?? null, claimed?.question ?? null);
+			const rows = all.filter(row => row.i !== FREES);
+			if (rows.length < all.length) this.#driver.announce();
 			ended?.resolve(rows.filter(row => row.i !== null));
 			claimed?.resolve(rows.filter(row => row.i === null));
 		} catch (error) {
@@ -283,7 +291,7 @@ export class PostgresEngine implements Engine {
 	): Promise<RehearsedRows> {
 		return this.#driver.rehearse(async query => {
 			// A rehearsal keeps the locks of all that it does, so there is one at a time.
-			await query(`SELECT pg_advisory_xact_lock(${this.#at}lock_key_1('${this.#at}meta', 1))`);
+			await query(`SELECT pg_advisory_xact_lock(${this.#at}lock_key_1('${this.#at.replaceAll("'", "''")}meta', 1))`);
 			const lost = await query(this.#expireText, [sweepLimit, LOSSES_MAX, defaults.keepDoneMs, defaults.keepDeadMs, nowMs]);
 			const late = await query(this.#lateText, [sweepLimit, defaults.keepDoneMs, nowMs]);
 			const [pruned] = await query(this.#pruneText, [sweepLimit, nowMs]);
@@ -402,16 +410,27 @@ export class PostgresEngine implements Engine {
 		this.#driver.announce();
 	}
 	async setDefaults({ concurrency, backlog }: StorageDefaults): Promise<void> {
-		await this.#until0("set_defaults_1($1::int, $2::bigint)", [concurrency, backlog]);
+		let changed = 0;
+		for (let begins = true; begins || changed > 0; begins = false)
+			changed = (
+				await this.#driver.query(`SELECT ${this.#at}set_defaults_1($1::int, $2::bigint, $3::boolean) AS changed`, [
+					concurrency,
+					backlog,
+					begins,
+				])
+			)[0]!.changed;
 	}
 
 	async verify(): Promise<string[]> {
 		return (await Promise.all(checks(this.#at).map(sql => this.#driver.query(sql)))).flat().map(row => row.what);
 	}
 	async ping(): Promise<void> {
-		const [row] = await this.#driver.query(`SELECT value FROM ${this.#at}meta WHERE name = 'schema'`);
-		if (!(Number(row?.value) >= SCHEMA))
-			throw new StorageUnavailable(`the store has schema ${row?.value ?? "none"}, this code needs ${SCHEMA}: run the migrations`);
+		const rows = await this.#driver.query(`SELECT name, value FROM ${this.#at}meta WHERE name IN ('schema', 'oldest')`);
+		const { schema = "none", oldest = "0" } = Object.fromEntries(rows.map(row => [row.name, row.value])) as Record<string, string>;
+		if (!(Number(schema) >= SCHEMA && Number(oldest) <= SCHEMA))
+			throw new StorageUnavailable(
+				`the store has schema ${schema}, this code needs ${SCHEMA}: ${Number(oldest) > SCHEMA ? "start the newer version" : "run the migrations"}`,
+			);
 	}
 	statements(): number {
 		return this.#driver.count();

@@ -3,10 +3,10 @@
 --
 -- What is written for a tenant is written by whoever holds that tenant's advisory lock, so no two transactions ever wait for each
 -- other's rows: nobody waits for one lock while holding another, and there is nothing to deadlock. Functions try for the locks they want
--- and do what they got; only with none at all do they wait, for one. What is not one tenant's (totals) has a row for each writer.
+-- and do what they got; only with none at all do they wait, for one. What is not one tenant's (totals, turns) is only ever added to.
 --
--- Functions carry the number of the schema that brought them (`claim_1`): a release that needs another brings it beside this one, and
--- both run during a deploy. Each function is one transaction, called with one JSON parameter for any number of rows.
+-- Functions carry the number of the schema that brought them (`turn_1`): a release that needs another brings it beside this one, and both
+-- run during a deploy. Each call is one transaction; any number of rows go in one JSON parameter.
 
 CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
 
@@ -481,6 +481,7 @@ BEGIN
       SELECT lane_id >> 16 AS tenant_id, vt FROM lane_state WHERE task_id = k.task_id AND claimable ORDER BY vt LIMIT most + 8) x
     GROUP BY x.tenant_id ORDER BY 2
   LOOP
+    -- By a quarter of what it would pay for a claim of this size, at weight 1.
     EXIT WHEN first.vt > passed_over + most * 250000::bigint;
     IF pg_try_advisory_xact_lock(lock_key_1('tenants', first.tenant_id)) THEN
       tenant_ids := tenant_ids || first.tenant_id;
@@ -608,7 +609,8 @@ BEGIN
 END $$;
 
 -- What a worker does between two of its jobs: it says how some ended, and takes others, in one transaction with one count. Either part may
--- be missing. Answers a row for each ending (see end_attempts_1) and one, with the job, for each that was taken.
+-- be missing. Answers a row for each ending (see end_attempts_1) and one, with the job, for each that was taken; and one with i = -2 when
+-- what ended may have freed something that was left to others.
 CREATE FUNCTION turn_1(
   endings jsonb, ending_ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, ended_at bigint, wait_for bigint,
   wanted int[], most int, tenants_most int, now_ms bigint, until bigint, new_token bigint, new_worker text, wait boolean
@@ -618,6 +620,7 @@ DECLARE
   moves move_1[];
   chosen bigint[];
   taken move_1[];
+  frees boolean := false;
 BEGIN
   -- A claim alone is not waited for on disk. A server that crashes may forget it, which is as if the lease were lost; the end of the attempt
   -- comes behind it in the log, and is waited for.
@@ -628,10 +631,11 @@ BEGIN
       NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::int, NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::smallint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text
     FROM unnest(ended) e;
     -- What ends may make something claimable: then it counts before the others are chosen, else with them.
-    IF moves IS NOT NULL AND (most = 0 OR EXISTS (SELECT 1 FROM unnest(moves) m WHERE m.was <> 3 OR m.becomes < 4)
+    frees := EXISTS (SELECT 1 FROM unnest(moves) m WHERE m.was <> 3 OR m.becomes < 4)
       OR EXISTS (SELECT 1 FROM (SELECT DISTINCT lane_id FROM unnest(moves)) m JOIN tenants_now t ON t.tenant_id = m.lane_id >> 16
         JOIN lanes l ON l.lane_id = m.lane_id JOIN tasks k ON k.task_id = l.task_id
-        WHERE t.held <> 0 OR l.concurrency IS NOT NULL OR k.concurrency IS NOT NULL)) THEN
+        WHERE t.held <> 0 OR t.concurrency - t.running < most OR l.concurrency IS NOT NULL OR k.concurrency IS NOT NULL);
+    IF frees OR most = 0 THEN
       PERFORM count_moves_1(moves);
       moves := NULL;
     END IF;
@@ -649,6 +653,7 @@ BEGIN
         jobs.trace_parent, jobs.parent_id, jobs.tags, jobs.progress, jobs.error, jobs.result, jobs.payload;
   END IF;
   PERFORM count_moves_1(moves || taken);
+  IF frees AND chosen IS NULL THEN RETURN QUERY SELECT (jsonb_populate_record(NULL::turn_row_1, '{"i": -2}')).*; END IF;
   IF chosen IS NOT NULL THEN
     -- After the tenants have paid: the tag of the latest turn, for each task that was asked for. Whoever wakes in one begins there.
     INSERT INTO turns (task_id, tag)
@@ -785,12 +790,15 @@ DECLARE
   ours bigint[];
   changed int;
 BEGIN
-  SELECT array_agg(DISTINCT tenant_id) INTO wanted FROM jobs WHERE state = 3 AND worker = gone AND lease_until > now_ms;
-  IF wanted IS NULL THEN RETURN 0; END IF;
-  ours := lock_tenants_1(wanted[1:200]);
-  UPDATE jobs SET lease_until = now_ms WHERE state = 3 AND worker = gone AND lease_until > now_ms AND tenant_id = ANY(ours);
-  GET DIAGNOSTICS changed = ROW_COUNT;
-  RETURN changed;
+  LOOP
+    SELECT array_agg(DISTINCT tenant_id) INTO wanted FROM jobs WHERE state = 3 AND worker = gone AND lease_until > now_ms;
+    IF wanted IS NULL THEN RETURN 0; END IF;
+    -- Whoever is left when it is our turn: those for whom we waited may have ended meanwhile.
+    ours := lock_tenants_1(wanted[1:200]);
+    UPDATE jobs SET lease_until = now_ms WHERE state = 3 AND worker = gone AND lease_until > now_ms AND tenant_id = ANY(ours);
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    IF changed > 0 THEN RETURN changed; END IF;
+  END LOOP;
 END $$;
 
 -- What a person does -----------------------------------------------------------------------------------------------------------------
@@ -806,9 +814,7 @@ BEGIN
   SELECT array_agg(DISTINCT tenant_id) INTO wanted FROM jobs WHERE id = ANY(ids);
   ours := lock_tenants_1(wanted);
   SELECT array_agg(u.id) INTO seen FROM unnest(ids) u(id) LEFT JOIN jobs j ON j.id = u.id WHERE j.id IS NULL OR j.tenant_id = ANY(ours);
-  -- Jobs that wait for their key go first: one that is passed its key meanwhile would be counted twice.
-  cancelled := cancelled || ARRAY(SELECT id FROM end_waiting_1(seen, 0, 0, 'requested', keep_done, now_ms));
-  cancelled := cancelled || ARRAY(SELECT id FROM end_waiting_1(seen, 1, 2, 'requested', keep_done, now_ms));
+  cancelled := cancelled || ARRAY(SELECT id FROM end_waiting_1(seen, 0, 2, 'requested', keep_done, now_ms));
   WITH u AS (
     UPDATE jobs SET cancel_requested_at = now_ms, seq = seq + 1 WHERE id = ANY(seen) AND state = 3 AND cancel_requested_at IS NULL RETURNING id, seq),
   kept AS (INSERT INTO job_events (job_id, seq, at, kind) SELECT id, seq, now_ms, 'cancel_requested' FROM u RETURNING job_id)
@@ -883,16 +889,28 @@ BEGIN
   PERFORM touch_1();
 END $$;
 
--- Gives tenants without limits of their own the configured ones, some at a time. Answers how many; it is called until that is none.
-CREATE FUNCTION set_defaults_1(new_concurrency int, new_backlog bigint) RETURNS int LANGUAGE plpgsql AS $$
+-- Gives tenants without limits of their own the configured ones, some at a time. Answers how many; it is called until that is none. Of two
+-- processes that are told different ones, the one that began last goes on: `meta` says whose they are, and whether all tenants have them.
+CREATE FUNCTION set_defaults_1(new_concurrency int, new_backlog bigint, begins boolean) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
+  mine text := new_concurrency || ',' || new_backlog;
   wanted bigint[];
   ours bigint[];
   changed int;
 BEGIN
+  IF (SELECT value FROM meta WHERE name = 'defaults_held') = mine THEN RETURN 0; END IF;
+  IF begins THEN
+    DELETE FROM meta WHERE name = 'defaults_held';
+    INSERT INTO meta VALUES ('defaults', mine) ON CONFLICT (name) DO UPDATE SET value = mine;
+    RETURN 1;
+  END IF;
+  IF (SELECT value FROM meta WHERE name = 'defaults') <> mine THEN RETURN 0; END IF;
   SELECT array_agg(t.tenant_id) INTO wanted FROM (
     SELECT tenant_id FROM tenants WHERE own_concurrency = 0 AND concurrency <> new_concurrency OR own_backlog = 0 AND backlog <> new_backlog LIMIT 200) t;
-  IF wanted IS NULL THEN RETURN 0; END IF;
+  IF wanted IS NULL THEN
+    INSERT INTO meta VALUES ('defaults_held', mine) ON CONFLICT (name) DO NOTHING;
+    RETURN 0;
+  END IF;
   ours := lock_tenants_1(wanted);
   UPDATE tenants SET concurrency = CASE own_concurrency WHEN 0 THEN new_concurrency ELSE concurrency END,
     backlog = CASE own_backlog WHEN 0 THEN new_backlog ELSE backlog END WHERE tenant_id = ANY(ours);
