@@ -632,9 +632,9 @@ BEGIN
     FROM unnest(ended) e;
     -- What ends may make something claimable: then it counts before the others are chosen, else with them.
     frees := EXISTS (SELECT 1 FROM unnest(moves) m WHERE m.was <> 3 OR m.becomes < 4)
-      OR EXISTS (SELECT 1 FROM (SELECT DISTINCT lane_id FROM unnest(moves)) m JOIN tenants_now t ON t.tenant_id = m.lane_id >> 16
+      OR EXISTS (SELECT 1 FROM (SELECT lane_id, count(*) AS n FROM unnest(moves) GROUP BY lane_id) m JOIN tenants_now t ON t.tenant_id = m.lane_id >> 16
         JOIN lanes l ON l.lane_id = m.lane_id JOIN tasks k ON k.task_id = l.task_id
-        WHERE t.held <> 0 OR t.concurrency - t.running < most OR l.concurrency IS NOT NULL OR k.concurrency IS NOT NULL);
+        WHERE t.held <> 0 OR t.concurrency - t.running < m.n OR l.concurrency IS NOT NULL OR k.concurrency IS NOT NULL);
     IF frees OR most = 0 THEN
       PERFORM count_moves_1(moves);
       moves := NULL;
