@@ -21,6 +21,7 @@ export function nodeDeps(settings: Settings, storage: Storage, tasks: TaskRegist
 		config: settings.config,
 		tasks,
 		...(settings.tasks === undefined ? {} : { works: settings.tasks }),
+		...(settings.work ? {} : { answersOnly: true }),
 		worker: workerName(),
 		wake,
 		ended: new Announcements(),

@@ -15,6 +15,8 @@ export interface Deps {
 	readonly tasks: TaskRegistry;
 	/** Names of the tasks it runs; all that it knows if absent. */
 	readonly works?: readonly string[];
+	/** Whether it only answers, and runs no jobs by itself. */
+	readonly answersOnly?: boolean;
 	/** Name of this process in leases and histories. */
 	readonly worker: string;
 	/** Rung when something may have become due, or a slot free. */

@@ -5,7 +5,8 @@ import type { Answer } from "./contract.ts";
 import type { QueueCounts } from "./storage/storage.ts";
 import { instant, instantOrNull } from "./wire.ts";
 
-export function metricsOf(counts: QueueCounts, { clock, slots, ticks }: Pick<Deps, "clock" | "slots" | "ticks">): Answer<"metrics"> {
+export function metricsOf(counts: QueueCounts, deps: Pick<Deps, "clock" | "slots" | "ticks" | "answersOnly">): Answer<"metrics"> {
+	const { clock, slots, ticks, answersOnly } = deps;
 	return {
 		pending: counts.ready + counts.delayed + counts.blocked,
 		running: counts.running,
@@ -20,7 +21,7 @@ export function metricsOf(counts: QueueCounts, { clock, slots, ticks }: Pick<Dep
 		blocked: counts.blocked,
 		submitted_total: counts.submitted,
 		finished_total: counts.finished,
-		workers: { busy: slots.busy, size: slots.size },
+		workers: { busy: slots.busy, size: answersOnly ? 0 : slots.size },
 		last_tick_at: instantOrNull(ticks.lastTickAt),
 		next_wake_at: instantOrNull(ticks.nextWakeAt),
 		version: counts.version,

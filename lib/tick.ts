@@ -263,6 +263,10 @@ class Pass {
 			this.#outcomes.lost += lost.length - givenUp;
 			this.#outcomes.dead_letter += givenUp;
 			if (givenUp > 0) this.#deps.log.error("jobs are dead letters now: their worker went away three times in a row", { jobs: givenUp });
+			if (lost.length > givenUp)
+				this.#deps.log.warn("leases were lost: their worker went away; the jobs run again, no attempt is burned", {
+					jobs: lost.length - givenUp,
+				});
 			for (const { id } of lost) this.#deps.ended.announce(id);
 		}
 		if (due.starts && this.#affords(STATEMENTS.cancelLate)) {

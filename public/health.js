@@ -16,7 +16,8 @@ const TICK_MISSING_MS = 30_000;
 export function health(metrics, now) {
 	const { ready, dead_letter_queue: dead, workers } = metrics;
 	const quietFor = metrics.last_tick_at ? now - Date.parse(metrics.last_tick_at) : Number.POSITIVE_INFINITY;
-	if (ready > 0 && quietFor > TICK_MISSING_MS) {
+	// A process that runs no jobs hears of no tick, and where jobs run somebody ticks.
+	if (ready > 0 && metrics.running === 0 && workers?.size !== 0 && quietFor > TICK_MISSING_MS) {
 		const since = metrics.last_tick_at ? `No tick for ${counting(quietFor)}` : "No tick yet";
 		return {
 			level: "sick",

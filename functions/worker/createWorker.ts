@@ -96,9 +96,8 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 		if (checked) return;
 		await engine.ping().catch(error => {
 			const says = messageOf(error);
-			if (!/no such table|does not exist|has schema/.test(says)) throw error;
-			const what = /has schema/.test(says) ? says : "the database has no tables yet";
-			throw new Problem("not_ready", `The store cannot be used: ${what}. Migrations are applied by: ${migrate}`);
+			if (!/has no tables yet|has schema/.test(says)) throw error;
+			throw new Problem("not_ready", `The store cannot be used: ${says}. They are applied by: ${migrate}`);
 		});
 		await engine.setDefaults(defaultsOf(deps.config));
 		checked = true;

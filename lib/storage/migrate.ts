@@ -23,7 +23,7 @@ export class SchemaTooOld extends Error {
 	constructor(missing: readonly Migration[]) {
 		const has = missing[0]!.number - 1;
 		super(
-			`the database ${has === 0 ? "is empty" : `has schema ${has}`}, this version of tickq needs ${missing.at(-1)!.number}: run npm run migrate`,
+			`the database ${has === 0 ? "is empty" : `has schema ${has}`}, this version of tickq needs schema ${missing.at(-1)!.number}: run npm run migrate`,
 		);
 	}
 }

@@ -1,7 +1,8 @@
 import { defineTask, Failed } from "tickq";
 import { describe, expect, it } from "vitest";
+import { functions } from "../../functions/all.ts";
 import { operations } from "../../lib/contract.ts";
-import type { Harness } from "../support/harness.ts";
+import { answered, type Harness, toRequest } from "../support/harness.ts";
 import { createGate, inQueue, startTicking, submit, throwing, tick } from "./inQueue.ts";
 
 const metrics = (queue: Harness, tenant: string | null = null, headers = {}) => queue.call("metrics", "/api/metrics", { tenant, headers });
@@ -133,5 +134,11 @@ describe("metrics", () => {
 				last_tick_at: "2026-01-01T00:00:01.000Z",
 				next_wake_at: "2026-01-01T00:00:05.000Z",
 			});
+		}));
+
+	it("has no workers in a process that only answers", () =>
+		inQueue(async queue => {
+			const { body } = await answered(functions.metrics(toRequest("/api/metrics", { tenant: null }), { ...queue.deps, answersOnly: true }));
+			expect(body.workers).toEqual({ busy: 0, size: 0 });
 		}));
 });

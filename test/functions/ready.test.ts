@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { functions } from "../../functions/all.ts";
 import { StorageUnavailable } from "../../lib/storage/storage.ts";
-import { answered, type Harness, toRequest } from "../support/harness.ts";
+import { answered, type Harness, settle, toRequest } from "../support/harness.ts";
 import { inQueue, tick } from "./inQueue.ts";
 
 /** The same queue, whose store fails at what the operator asks. */
@@ -39,6 +39,16 @@ describe("ready", () => {
 			expect(status).toBe(503);
 			expect(headers.get("retry-after")).toBe("5");
 			expect(body).toMatchObject({ code: "not_ready", detail: "The store cannot be used: the disk is gone." });
+		}));
+
+	it("refuses after 2 s when the store is silent", () =>
+		inQueue(async queue => {
+			const { storage } = queue.deps;
+			const silent = { ...broken(queue, new Error()).storage, operator: { ...storage.operator, ping: () => new Promise<void>(() => {}) } };
+			const answer = answered(functions.ready(toRequest("/ready"), { ...queue.deps, storage: silent } as never));
+			await settle();
+			await queue.clock.advance(2000);
+			expect(await answer).toMatchObject({ status: 503, body: { detail: "The store cannot be used: it has not answered for 2 s." } });
 		}));
 });
 

@@ -576,7 +576,7 @@ describe("the start", () => {
 		const address = schema();
 		const { error } = await tryOpen(address, { migrate: false, waitMs: 5000 });
 		expect(error).toBeInstanceOf(SchemaTooOld);
-		expect(error.message).toMatch(/^the database is empty, this version of tickq needs \d+: run npm run migrate$/);
+		expect(error.message).toMatch(/^the database is empty, this version of tickq needs schema \d+: run npm run migrate$/);
 		expect(await client(address)`SELECT 1 FROM pg_namespace WHERE nspname = ${readAddress(address).schema}`).toEqual([]);
 		await open(address);
 		expect((await open(address, { migrate: false })).migrated).toEqual([]);

@@ -425,7 +425,11 @@ export class PostgresEngine implements Engine {
 		return (await Promise.all(checks(this.#at).map(sql => this.#driver.query(sql)))).flat().map(row => row.what);
 	}
 	async ping(): Promise<void> {
-		const rows = await this.#driver.query(`SELECT name, value FROM ${this.#at}meta WHERE name IN ('schema', 'oldest')`);
+		const rows = await this.#driver.query(`SELECT name, value FROM ${this.#at}meta WHERE name IN ('schema', 'oldest')`).catch(error => {
+			if (/^(?:42P01|3F000)$/.test(codeOf(error)))
+				throw new StorageUnavailable("the database has no tables yet: run the migrations", { cause: error });
+			throw error;
+		});
 		const { schema = "none", oldest = "0" } = Object.fromEntries(rows.map(row => [row.name, row.value])) as Record<string, string>;
 		if (!(Number(schema) >= SCHEMA && Number(oldest) <= SCHEMA))
 			throw new StorageUnavailable(

@@ -288,7 +288,11 @@ export class SqliteEngine implements Engine {
 		return found.flat().map(row => row.what);
 	}
 	async ping(): Promise<void> {
-		const row = await this.#one({ sql: "SELECT value FROM meta WHERE name = 'schema'", params: [] });
+		const row = await this.#one({ sql: "SELECT value FROM meta WHERE name = 'schema'", params: [] }).catch(error => {
+			if (/no such table/.test((error as Error).message))
+				throw new StorageUnavailable("the database has no tables yet: run the migrations", { cause: error });
+			throw error;
+		});
 		if (Number(row?.value) !== SCHEMA)
 			throw new StorageUnavailable(`the store has schema ${row?.value ?? "none"}, this code needs ${SCHEMA}: run the migrations`);
 	}

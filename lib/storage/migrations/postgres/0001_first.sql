@@ -137,12 +137,12 @@ CREATE TABLE jobs (
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX jobs_ready ON jobs (lane_id, ord) WHERE state = 2;
 CREATE INDEX jobs_delayed ON jobs (lane_id, run_at) WHERE state = 1;
-CREATE INDEX jobs_running ON jobs (lease_until) WHERE state = 3;
+CREATE INDEX jobs_running ON jobs (lease_until, id) WHERE state = 3;
 CREATE INDEX jobs_list ON jobs (lane_id, id);
 CREATE INDEX jobs_trouble ON jobs (state, id) WHERE state > 4;
 CREATE INDEX jobs_lane_trouble ON jobs (lane_id, state, id) WHERE state > 4;
-CREATE INDEX jobs_expiry ON jobs (expires_at) WHERE expires_at IS NOT NULL;
-CREATE INDEX jobs_start_by ON jobs (start_by) WHERE start_by IS NOT NULL AND state < 3;
+CREATE INDEX jobs_expiry ON jobs (expires_at, id) WHERE expires_at IS NOT NULL;
+CREATE INDEX jobs_start_by ON jobs (start_by, id) WHERE start_by IS NOT NULL AND state < 3;
 CREATE UNIQUE INDEX jobs_key_holder ON jobs (tenant_id, queue_key) WHERE queue_key IS NOT NULL AND state > 0 AND state < 4;
 CREATE INDEX jobs_key_waiting ON jobs (tenant_id, queue_key, ord) WHERE queue_key IS NOT NULL AND state = 0;
 
@@ -695,7 +695,7 @@ DECLARE
   keyed bigint[];
 BEGIN
   SELECT array_agg(d.id), array_agg(DISTINCT d.tenant_id) INTO due, wanted
-  FROM (SELECT id, tenant_id FROM jobs WHERE state = 3 AND lease_until <= now_ms ORDER BY lease_until LIMIT most) d;
+  FROM (SELECT id, tenant_id FROM jobs WHERE state = 3 AND lease_until <= now_ms ORDER BY lease_until, id LIMIT most) d;
   IF due IS NULL THEN RETURN; END IF;
   ours := lock_tenants_1(wanted);
   WITH x AS MATERIALIZED (
@@ -750,7 +750,7 @@ DECLARE
   ours bigint[];
 BEGIN
   SELECT array_agg(d.id), array_agg(DISTINCT d.tenant_id) INTO late, wanted
-  FROM (SELECT id, tenant_id FROM jobs WHERE start_by IS NOT NULL AND state < 3 AND start_by <= now_ms ORDER BY start_by LIMIT most) d;
+  FROM (SELECT id, tenant_id FROM jobs WHERE start_by IS NOT NULL AND state < 3 AND start_by <= now_ms ORDER BY start_by, id LIMIT most) d;
   IF late IS NULL THEN RETURN; END IF;
   ours := lock_tenants_1(wanted);
   SELECT array_agg(id) INTO late FROM jobs WHERE id = ANY(late) AND tenant_id = ANY(ours) AND state < 3 AND start_by <= now_ms;
@@ -766,7 +766,7 @@ DECLARE
   moves move_1[];
 BEGIN
   SELECT array_agg(DISTINCT o.tenant_id), array_agg(o.id) FILTER (WHERE o.id IS NOT NULL) INTO wanted, old FROM (
-    (SELECT tenant_id, id FROM jobs WHERE expires_at <= now_ms ORDER BY expires_at LIMIT most)
+    (SELECT tenant_id, id FROM jobs WHERE expires_at <= now_ms ORDER BY expires_at, id LIMIT most)
     UNION ALL (SELECT tenant_id, NULL FROM keys WHERE expires_at <= now_ms ORDER BY expires_at LIMIT most)) o;
   IF wanted IS NULL THEN RETURN 0; END IF;
   ours := lock_tenants_1(wanted);
