@@ -422,7 +422,10 @@ export class PostgresEngine implements Engine {
 	}
 
 	async verify(): Promise<string[]> {
-		return (await Promise.all(checks(this.#at).map(sql => this.#driver.query(sql)))).flat().map(row => row.what);
+		// One after the other: when one fails, none is still on its way.
+		const found: string[] = [];
+		for (const sql of checks(this.#at)) for (const row of await this.#driver.query(sql)) found.push(row.what);
+		return found;
 	}
 	async ping(): Promise<void> {
 		const rows = await this.#driver.query(`SELECT name, value FROM ${this.#at}meta WHERE name IN ('schema', 'oldest')`).catch(error => {
