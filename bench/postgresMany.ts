@@ -33,6 +33,21 @@ function faulty(row: Row, { deadlocks, errors, first }: Faults): Row {
 	return deadlocks + errors === 0 ? { ...row, what } : { ...row, what: `${what} ${first.slice(0, 80)}`, value: 0 };
 }
 
+/** Many against one: the row of both kinds. */
+const manyToOne = (what: string, rates: { readonly many: number[]; readonly one: number[] }, faults: Faults): Row =>
+	faulty(
+		{
+			what,
+			tickq: perSecond(rates.many, "job"),
+			against: perSecond(rates.one, "job"),
+			values: ratios(rates.many, rates.one),
+			unit: "×",
+			must: { atLeast: 1 },
+			goal: { atLeast: 1.3 },
+		},
+		faults,
+	);
+
 /** Each connection submits, claims and finishes as many in turn, all of one tenant, for so long. Answers jobs per second. */
 async function hotTenant({ url, admin }: MeasuredServer, connections: number, batch: number, ms: number, faults: Faults): Promise<number> {
 	const schema = freshName("hot");
@@ -76,20 +91,7 @@ export async function hotRows(bench: Bench, server: MeasuredServer): Promise<Row
 			for (const side of i % 2 === 0 ? (["many", "one"] as const) : (["one", "many"] as const))
 				rates[side].push(await hotTenant(server, side === "many" ? CONNECTIONS : 1, batch, bench.quick ? 600 : 1500, faults));
 		faults.deadlocks = (await server.deadlocks()) - before;
-		rows.push(
-			faulty(
-				{
-					what: `one hot tenant, ${CONNECTIONS} connections / 1, lives in batches of ${batch}`,
-					tickq: perSecond(rates.many, "job"),
-					against: perSecond(rates.one, "job"),
-					values: ratios(rates.many, rates.one),
-					unit: "×",
-					must: { atLeast: 1 },
-					goal: { atLeast: 1.3 },
-				},
-				faults,
-			),
-		);
+		rows.push(manyToOne(`one hot tenant, ${CONNECTIONS} connections / 1, lives in batches of ${batch}`, rates, faults));
 	}
 	return rows;
 }
@@ -135,20 +137,8 @@ export async function processRows(bench: Bench, server: MeasuredServer): Promise
 				rates[side].push(rate);
 			}
 		faults.deadlocks = (await server.deadlocks()) - before;
-		rows.push(
-			faulty(
-				{
-					what: `${PROCESSES} processes / 1, ${role === "drain" ? `drain of ${number(jobs)}` : `${number(jobs)} whole lives`}, 100 tenants`,
-					tickq: perSecond(rates.many, "job"),
-					against: perSecond(rates.one, "job"),
-					values: ratios(rates.many, rates.one),
-					unit: "×",
-					must: { atLeast: 1 },
-					goal: { atLeast: 1.3 },
-				},
-				faults,
-			),
-		);
+		const work = role === "drain" ? `drain of ${number(jobs)}` : `${number(jobs)} whole lives`;
+		rows.push(manyToOne(`${PROCESSES} processes / 1, ${work}, 100 tenants`, rates, faults));
 	}
 	return rows;
 }

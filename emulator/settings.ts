@@ -1,5 +1,5 @@
 /** What the commands can be told, by flag or environment: one table that parsing, checking and --help read. */
-import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config } from "../lib/config.ts";
+import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config, variableOf } from "../lib/config.ts";
 import { LOG_LEVELS, type LogLevel } from "../lib/log.ts";
 
 export interface Settings {
@@ -94,13 +94,12 @@ const CONFIG_ABOUT: Record<keyof Config, string> = {
 };
 
 const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);
-const shout = (name: string): string => `TICKQ_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
 
 const ALL: readonly Option[] = [
 	...OPTIONS,
 	...(Object.keys(CONFIG_DEFAULT) as (keyof Config)[]).map(name => ({
 		flag: kebab(name),
-		env: [shout(name)],
+		env: [variableOf(name)],
 		value: String(CONFIG_DEFAULT[name]),
 		about: CONFIG_ABOUT[name],
 	})),

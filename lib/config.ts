@@ -74,3 +74,6 @@ export const CONFIG_BOUNDS: { readonly [K in keyof Config]: readonly [least: num
 	keepDeadMs: [0, 3650 * DAY_MS],
 	idempotencyMs: [0, 3650 * DAY_MS],
 };
+
+/** The environment variable of a setting: leaseMs → TICKQ_LEASE_MS. */
+export const variableOf = (name: keyof Config): string => `TICKQ_${name.replaceAll(/[A-Z]/g, letter => `_${letter}`).toUpperCase()}`;

@@ -1,5 +1,5 @@
 /** What a Worker can be told by its vars: the same names as everywhere, with defaults and bounds that fit what Workers allow. */
-import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config } from "../../lib/config.ts";
+import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config, variableOf } from "../../lib/config.ts";
 
 export interface WorkerSettings {
 	readonly config: Config;
@@ -28,7 +28,7 @@ export const wakeBudgetMs = ({ tickBudgetMs, timeoutMsMax }: Config): number => 
 export function readVars(vars: Readonly<Record<string, unknown>>, { defaults, bounds }: Own): WorkerSettings {
 	const mistakes: string[] = [];
 	const read = (name: keyof Config): number => {
-		const variable = `TICKQ_${name.replaceAll(/[A-Z]/g, letter => `_${letter}`).toUpperCase()}`;
+		const variable = variableOf(name);
 		const text = String(vars[variable] ?? "");
 		const initial = defaults[name] ?? CONFIG_DEFAULT[name];
 		if (text === "") return initial;

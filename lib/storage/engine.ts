@@ -28,6 +28,9 @@ export type JobList = { readonly query: ListQuery; readonly states: readonly Sta
 	| { readonly of: "tenant"; readonly tenantId: number; readonly fewWait: boolean }
 );
 
+/** Limits of a tenant; `step` is what a turn costs it. What is absent stays as it is. */
+export type EngineLimits = Omit<Limits, "tasks" | "weight"> & { readonly step?: number };
+
 export interface RehearsedRows {
 	/** {id, seq, claims, losses} of each as the claim leaves it. */
 	readonly claimed: readonly Row[];
@@ -88,7 +91,7 @@ export interface Engine {
 	/** `lanes`: most running for lanes of this tenant, by number; null takes the limit away. */
 	setLimits(
 		tenant: string,
-		limits: Omit<Limits, "tasks">,
+		limits: EngineLimits,
 		lanes: readonly (readonly [laneId: number, concurrency: number | null])[],
 		defaults: StorageDefaults,
 	): Promise<void>;

@@ -11,6 +11,7 @@ export const S = Object.fromEntries(STATES.map((state, number) => [state, number
 
 /** A lane's number says whose it is: tenant << 16 | task. */
 export const laneOf = (tenantId: number, taskId: number): number => tenantId * 65536 + taskId;
+export const tenantOfLane = (laneId: number): number => Math.floor(laneId / 65536);
 export const taskOfLane = (laneId: number): number => laneId % 65536;
 
 /** Everything of a job but `ord`, which exceeds what a JavaScript number holds. */

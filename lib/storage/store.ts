@@ -26,6 +26,8 @@ import type {
 	WorkerStore,
 } from "./storage.ts";
 
+/** What a turn costs a tenant of weight 1. */
+const STEP = 1_000_000;
 /** Beyond, what a turn costs would outgrow the tags that are compared. */
 const WEIGHT_MIN = 0.001;
 const WEIGHT_MAX = 1000;
@@ -374,13 +376,13 @@ class EngineOperatorStore implements OperatorStore {
 		return toCounts(await this.#store.engine.counts());
 	}
 
-	async setLimits(tenant: string, { tasks = {}, ...limits }: Limits): Promise<void> {
-		const { weight = 1 } = limits;
-		if (!(weight >= WEIGHT_MIN && weight <= WEIGHT_MAX))
+	async setLimits(tenant: string, { tasks = {}, weight, ...limits }: Limits): Promise<void> {
+		if (weight !== undefined && !(weight >= WEIGHT_MIN && weight <= WEIGHT_MAX))
 			throw new RangeError(`a weight is between ${WEIGHT_MIN} and ${WEIGHT_MAX}, not ${weight}`);
 		const lanes: [number, number | null][] = [];
 		for (const [task, concurrency] of Object.entries(tasks)) lanes.push([await this.#store.laneId(tenant, task), concurrency]);
-		await this.#store.engine.setLimits(tenant, limits, lanes, this.#store.defaults);
+		const step = weight === undefined ? {} : { step: Math.round(STEP / weight) };
+		await this.#store.engine.setLimits(tenant, { ...limits, ...step }, lanes, this.#store.defaults);
 	}
 	setTask(task: string, settings: { concurrency?: number | null; paused?: boolean }): Promise<void> {
 		return this.#store.engine.setTask(task, settings);

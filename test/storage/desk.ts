@@ -1,7 +1,18 @@
 /** A store and a clock that only moves when told, with short words for what tests do to it. */
 import { expect } from "vitest";
 import type { Job, JobEvent, JobRef, State } from "../../lib/job.ts";
-import type { Claimed, Ending, FollowUp, Lease, Moved, NewJob, Storage, StorageDefaults, SubmitAnswer } from "../../lib/storage/storage.ts";
+import type {
+	Claimed,
+	Ending,
+	FollowUp,
+	Lease,
+	ListQuery,
+	Moved,
+	NewJob,
+	Storage,
+	StorageDefaults,
+	SubmitAnswer,
+} from "../../lib/storage/storage.ts";
 
 /** 2026-01-01T00:00:00Z */
 export const T0 = Date.UTC(2026, 0, 1);
@@ -55,6 +66,22 @@ interface Book {
 	drawn: number;
 	readonly refs: Map<number, JobRef & { readonly tenant: string }>;
 }
+
+/** What lists are asked for: one of each form. */
+export const LISTS: readonly Omit<ListQuery, "limit">[] = [
+	{},
+	{ before: 500 },
+	{ task: "a" },
+	...(["pending", "running", "done", "failed", "dead_letter", "cancelled"] as const).flatMap(status => [
+		{ statuses: [status] },
+		{ statuses: [status], task: "a" },
+	]),
+	{ statuses: ["failed", "dead_letter"] },
+	{ statuses: ["pending", "running", "done"] },
+	{ tag: "x" },
+	{ tag: "x", statuses: ["done"] },
+	{ tag: "x", task: "a" },
+];
 
 export class Desk {
 	readonly storage: Storage;

@@ -4,8 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { type OpenedStorage, openStorage } from "../../emulator/openStorage.ts";
-import type { ListQuery } from "../../lib/storage/storage.ts";
-import { DAY, DEFAULTS, Desk, DONE, FAILED, LEASE_MS, RELEASE, retryIn, TASKS } from "./desk.ts";
+import { DAY, DEFAULTS, Desk, DONE, FAILED, LEASE_MS, LISTS, RELEASE, retryIn, TASKS } from "./desk.ts";
 
 /** Tables that grow. `queue` has one row; `tasks` as many as there is code for. */
 const GROWING = ["jobs", "lanes", "turns", "tenants", "keys", "job_events", "job_tags"];
@@ -56,21 +55,6 @@ function catchStatements({ database }: OpenedStorage): { caught: Map<string, Cau
 		},
 	};
 }
-
-const LISTS: readonly Omit<ListQuery, "limit">[] = [
-	{},
-	{ before: 500 },
-	{ task: "a" },
-	...(["pending", "running", "done", "failed", "dead_letter", "cancelled"] as const).flatMap(status => [
-		{ statuses: [status] },
-		{ statuses: [status], task: "a" },
-	]),
-	{ statuses: ["failed", "dead_letter"] },
-	{ statuses: ["pending", "running", "done"] },
-	{ tag: "x" },
-	{ tag: "x", statuses: ["done"] },
-	{ tag: "x", task: "a" },
-];
 
 /** Every verb that is called by requests and ticks, once in each of its forms. */
 async function live(q: Desk, name: (verb: string) => void): Promise<void> {

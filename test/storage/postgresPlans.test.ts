@@ -8,10 +8,9 @@ import { openPostgres } from "../../emulator/openPostgres.ts";
 import { readAddress } from "../../emulator/postgresPool.ts";
 import { type Param, PostgresDriver, type PostgresHandle } from "../../lib/storage/postgres/driver.ts";
 import { PostgresEngine } from "../../lib/storage/postgres/postgresEngine.ts";
-import type { ListQuery } from "../../lib/storage/storage.ts";
 import { openStore } from "../../lib/storage/store.ts";
 import { freshSchema } from "../support/postgres.ts";
-import { DAY, DEFAULTS, Desk, DONE, FAILED, LEASE_MS, RELEASE, retryIn, TASKS } from "./desk.ts";
+import { DAY, DEFAULTS, Desk, DONE, FAILED, LEASE_MS, LISTS, RELEASE, retryIn, TASKS } from "./desk.ts";
 
 /** Tables that stay small: as many rows as there are tasks, or writers at once. */
 const SMALL = ["meta", "tasks", "totals", "turns"];
@@ -48,21 +47,6 @@ interface Finding {
 	readonly walks: string;
 	readonly text: string;
 }
-
-const LISTS: readonly Omit<ListQuery, "limit">[] = [
-	{},
-	{ before: 500 },
-	{ task: "a" },
-	...(["pending", "running", "done", "failed", "dead_letter", "cancelled"] as const).flatMap(status => [
-		{ statuses: [status] },
-		{ statuses: [status], task: "a" },
-	]),
-	{ statuses: ["failed", "dead_letter"] },
-	{ statuses: ["pending", "running", "done"] },
-	{ tag: "x" },
-	{ tag: "x", statuses: ["done"] },
-	{ tag: "x", task: "a" },
-];
 
 /** Every verb that is called by requests and ticks, once in each of its forms. */
 async function live(q: Desk, name: (verb: string) => void): Promise<void> {

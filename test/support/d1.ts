@@ -8,7 +8,7 @@ import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { afterAll } from "vitest";
 import { readMigrations } from "../../emulator/openStorage.ts";
 import type { D1Answer, D1Like, D1Prepared } from "../../lib/storage/sqlite/d1.ts";
-import type { Param } from "../../lib/storage/sqlite/driver.ts";
+import { Prepared } from "./d1Prepared.ts";
 
 const WORKER = `export default {
 	async fetch(request, { DB }) {
@@ -29,21 +29,6 @@ const miniflare = new Miniflare(
 );
 const url = await miniflare.ready;
 afterAll(() => miniflare.dispose());
-
-class Prepared implements D1Prepared {
-	readonly sql: string;
-	readonly params: readonly Param[];
-	constructor(sql: string, params: readonly Param[] = []) {
-		this.sql = sql;
-		this.params = params;
-	}
-	bind(...params: Param[]): D1Prepared {
-		return new Prepared(this.sql, params);
-	}
-	async all(): Promise<D1Answer> {
-		return (await send([this], true))[0]!;
-	}
-}
 
 interface Call {
 	readonly one: boolean;
@@ -80,7 +65,10 @@ async function sendCalls(): Promise<void> {
 }
 
 /** The file's one database. */
-export const d1: D1Like = { prepare: sql => new Prepared(sql), batch: statements => send(statements) };
+export const d1: D1Like = {
+	prepare: sql => new Prepared(sql, async statement => (await send([statement], true))[0]!),
+	batch: statements => send(statements),
+};
 
 /** Every table is dropped and made anew: about 5 ms. */
 export async function emptyD1(): Promise<void> {

@@ -1,7 +1,7 @@
 /** What looks like D1 and is better-sqlite3 in this process: for tests whose clock only moves when told, and for what D1 does when it fails. */
 import type Database from "better-sqlite3";
-import type { D1Answer, D1Like, D1Prepared } from "../../lib/storage/sqlite/d1.ts";
-import type { Param } from "../../lib/storage/sqlite/driver.ts";
+import type { D1Answer, D1Like } from "../../lib/storage/sqlite/d1.ts";
+import { Prepared } from "./d1Prepared.ts";
 
 /** Called round each call with what it sends; what it throws, the caller is told. */
 export interface D1Trouble {
@@ -11,20 +11,6 @@ export interface D1Trouble {
 }
 
 export function d1Fake(database: Database.Database, trouble: D1Trouble = {}): D1Like {
-	class Prepared implements D1Prepared {
-		readonly sql: string;
-		readonly params: readonly Param[];
-		constructor(sql: string, params: readonly Param[] = []) {
-			this.sql = sql;
-			this.params = params;
-		}
-		bind(...params: Param[]): D1Prepared {
-			return new Prepared(this.sql, params);
-		}
-		async all(): Promise<D1Answer> {
-			return (await send([this]))[0]!;
-		}
-	}
 	async function send(prepared: readonly Prepared[]): Promise<D1Answer[]> {
 		const texts = prepared.map(({ sql }) => sql);
 		trouble.before?.(texts);
@@ -40,5 +26,8 @@ export function d1Fake(database: Database.Database, trouble: D1Trouble = {}): D1
 		trouble.after?.(texts);
 		return answers;
 	}
-	return { prepare: sql => new Prepared(sql), batch: statements => send(statements as Prepared[]) };
+	return {
+		prepare: sql => new Prepared(sql, async statement => (await send([statement]))[0]!),
+		batch: statements => send(statements as Prepared[]),
+	};
 }

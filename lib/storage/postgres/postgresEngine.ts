@@ -3,13 +3,12 @@
  * for. What it left alone, because another transaction was at those tenants, is sent again.
  */
 import { LOSSES_MAX } from "../../job.ts";
-import type { Engine, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
-import { JOB_COLUMNS, type Row, S, toMoved } from "../rows.ts";
+import type { Engine, EngineLimits, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
+import { JOB_COLUMNS, type Row, S, tenantOfLane, toMoved } from "../rows.ts";
 import {
 	type ClaimRequest,
 	type Ending,
 	type LeaseExtension,
-	type Limits,
 	PartlyRecorded,
 	type StorageDefaults,
 	StorageUnavailable,
@@ -34,7 +33,6 @@ const CROWD_MAX = 8;
 const CROWD_FADES = 0.95;
 
 const ids = (rows: readonly { readonly id: number }[]): number[] => rows.map(row => row.id);
-const tenantOf = (laneId: number): number => Math.floor(laneId / 65536);
 const unique = (numbers: readonly number[]): number[] => [...new Set(numbers)];
 function* chunks<T>(items: readonly T[]): Generator<readonly T[]> {
 	for (let i = 0; i < items.length; i += CALL_ROWS_MAX) yield items.slice(i, i + CALL_ROWS_MAX);
@@ -120,7 +118,7 @@ export class PostgresEngine implements Engine {
 					[
 						JSON.stringify(sent.map((i, place) => toRow(rows[i]!, place))),
 						keyed,
-						list(unique(sent.map(i => tenantOf(rows[i]!.laneId)))),
+						list(unique(sent.map(i => tenantOfLane(rows[i]!.laneId)))),
 						nowMs,
 					],
 				);
@@ -380,7 +378,7 @@ export class PostgresEngine implements Engine {
 
 	async setLimits(
 		tenant: string,
-		{ concurrency, backlog, weight, paused }: Omit<Limits, "tasks">,
+		{ concurrency, backlog, step, paused }: EngineLimits,
 		lanes: readonly (readonly [number, number | null])[],
 		defaults: StorageDefaults,
 	): Promise<void> {
@@ -393,7 +391,7 @@ export class PostgresEngine implements Engine {
 			tenant,
 			concurrency ?? null,
 			backlog ?? null,
-			weight === undefined ? null : Math.max(1, Math.round(1_000_000 / weight)),
+			step ?? null,
 			paused === undefined ? null : Number(paused),
 			JSON.stringify(lanes.map(([lane_id, most]) => ({ lane_id, concurrency: most }))),
 		]);
@@ -410,15 +408,11 @@ export class PostgresEngine implements Engine {
 		this.#driver.announce();
 	}
 	async setDefaults({ concurrency, backlog }: StorageDefaults): Promise<void> {
-		let changed = 0;
-		for (let begins = true; begins || changed > 0; begins = false)
-			changed = (
-				await this.#driver.query(`SELECT ${this.#at}set_defaults_1($1::int, $2::bigint, $3::boolean) AS changed`, [
-					concurrency,
-					backlog,
-					begins,
-				])
-			)[0]!.changed;
+		const [begun] = await this.#driver.query(`SELECT ${this.#at}set_defaults_1($1::int, $2::bigint, true) AS changed`, [
+			concurrency,
+			backlog,
+		]);
+		if (begun!.changed > 0) await this.#until0("set_defaults_1($1::int, $2::bigint, false)", [concurrency, backlog]);
 	}
 
 	async verify(): Promise<string[]> {

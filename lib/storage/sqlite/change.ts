@@ -2,16 +2,14 @@
 import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, countQueue, ordOf } from "./moves.ts";
+import { counting, ordOf } from "./moves.ts";
 
 /** Jobs that wait for their key go first: one that is passed its key while it is being cancelled would be counted twice. */
 const cancelWaiting = (states: string) => {
 	const which = `id IN (SELECT value FROM json_each(?1)) AND ${states}`;
 	const moves = `SELECT lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due FROM jobs WHERE ${which}`;
-	const moved = ["delayed", "ready", "blocked", "cancelled"] as const;
 	return {
-		lanes: countMoves(moves, moved),
-		queue: countQueue(moves, moved),
+		count: counting(moves, ["delayed", "ready", "blocked", "cancelled"]),
 		cancel: `
 UPDATE jobs SET state = ${S.cancelled}, seq = seq + 1, reason = 'requested', completed_at = ?2,
   expires_at = ?2 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) WHERE ${which} RETURNING id`,
@@ -30,11 +28,7 @@ const REQUEST = `UPDATE jobs SET cancel_requested_at = ?2, seq = seq + 1 WHERE $
 export const cancelStatements = (ids: readonly number[], defaults: StorageDefaults, nowMs: number): Statement[] => {
 	const json = JSON.stringify(ids);
 	return [
-		...[BLOCKED, OTHERS].flatMap(({ lanes, queue, cancel }) => [
-			{ sql: lanes, params: [json] },
-			{ sql: queue, params: [json] },
-			{ sql: cancel, params: [json, nowMs, defaults.keepDoneMs] },
-		]),
+		...[BLOCKED, OTHERS].flatMap(({ count, cancel }) => [...count([json]), { sql: cancel, params: [json, nowMs, defaults.keepDoneMs] }]),
 		{ sql: CHANGED, params: [json] },
 		{ sql: KEEP_REQUEST, params: [json, nowMs] },
 		{ sql: REQUEST, params: [json, nowMs] },
@@ -49,8 +43,7 @@ SELECT j.id, j.lane_id, j.state AS was, NULL AS due, CASE WHEN j.queue_key IS NU
     SELECT 1 FROM jobs h WHERE h.tenant_id = j.tenant_id AND h.queue_key = j.queue_key AND h.state > ${S.blocked} AND h.state < ${S.done})
   THEN ${S.ready} ELSE ${S.blocked} END AS becomes
 FROM jobs j WHERE ${ENDED}`;
-const RETRIED_STATES = ["ready", "blocked", "failed", "dead", "cancelled"] as const;
-const COUNT_RETRIED = { lanes: countMoves(RETRIED, RETRIED_STATES), queue: countQueue(RETRIED, RETRIED_STATES) };
+const countRetried = counting(RETRIED, ["ready", "blocked", "failed", "dead", "cancelled"]);
 
 /** What the row is about to forget: its last claim, unless the history has that event already, and its end; then the retry itself. */
 const KEEP_LAST_CLAIM = `
@@ -72,8 +65,7 @@ FROM (${RETRIED}) x WHERE jobs.id = x.id RETURNING jobs.id`;
 export const retryStatements = (ids: readonly number[], nowMs: number): Statement[] => {
 	const json = JSON.stringify(ids);
 	return [
-		{ sql: COUNT_RETRIED.lanes, params: [json] },
-		{ sql: COUNT_RETRIED.queue, params: [json] },
+		...countRetried([json]),
 		{ sql: KEEP_LAST_CLAIM, params: [json] },
 		{ sql: KEEP_END, params: [json, nowMs] },
 		{ sql: RETRY, params: [json, nowMs] },

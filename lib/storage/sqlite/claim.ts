@@ -110,9 +110,8 @@ const ANY_DUE = "SELECT 1 FROM lanes WHERE next_due <= +?1 LIMIT 1";
 const COUNT_DUE = `
 UPDATE lanes SET delayed = delayed - m.n, ready = ready + m.n
 FROM (SELECT lane_id, count(*) AS n FROM (${DUE_JOBS}) GROUP BY +lane_id) m WHERE lanes.lane_id = m.lane_id`;
-/** As many as the statement before this one has promoted. */
-const COUNT_PROMOTED = `
-UPDATE queue SET version = version + 1, delayed = delayed - changes(), ready = ready + changes() WHERE changes() > 0`;
+const COUNT_DUE_OF_QUEUE = `
+UPDATE queue SET version = version + 1, delayed = delayed - m.n, ready = ready + m.n FROM (SELECT count(*) AS n FROM (${DUE_JOBS})) m WHERE m.n > 0`;
 const PROMOTE = `UPDATE jobs SET state = ${S.ready} WHERE id IN (SELECT id FROM (${DUE_JOBS}))`;
 /** After the promotion: a lane with more that is due goes to the end of the line of due lanes. */
 const NEXT_DUE = `
@@ -142,8 +141,8 @@ export function claimStatements(request: ClaimRequest, taskIds: readonly number[
 			? []
 			: [
 					{ sql: COUNT_DUE, ...due },
+					{ sql: COUNT_DUE_OF_QUEUE, ...due },
 					{ sql: PROMOTE, ...due },
-					{ sql: COUNT_PROMOTED, params: [], onlyIf: due.onlyIf },
 					{ sql: NEXT_DUE, ...due },
 				];
 	const claimed =

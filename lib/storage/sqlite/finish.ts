@@ -2,7 +2,7 @@
 import { S } from "../rows.ts";
 import type { Ending, LeaseExtension, StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { countMoves, countQueue, elementsOf, ordOf } from "./moves.ts";
+import { counting, elementsOf, ordOf } from "./moves.ts";
 
 /** What an ending holds in the JSON parameter ?1, by position. ?2 is now. */
 const FIELDS = ["id", "token", "outcome", "delay_ms", "result", "error"] as const;
@@ -24,8 +24,8 @@ SELECT j.id, j.lane_id, ${S.running} AS was, ${BECOMES} AS becomes, ?2 + ${field
   ${field("result")} AS result, ${field("error")} AS error ${held(elementsOf("?1"))}`;
 const DONE = `SELECT j.id, j.lane_id, ${S.running} AS was, ${S.done} AS becomes, NULL AS due ${held("json_each(?1)")}`;
 
-const COUNT_ENDINGS = { lanes: countMoves(ENDINGS), queue: countQueue(ENDINGS) };
-const COUNT_DONE = { lanes: countMoves(DONE, ["running", "done"]), queue: countQueue(DONE, ["running", "done"]) };
+const countEndings = counting(ENDINGS);
+const countDone = counting(DONE, ["running", "done"]);
 
 /** When an ended job may be deleted: its tenant's own retention, else ?3 for what is done or cancelled and ?4 for what a person may want to see. */
 const expiresAt = (becomes: string): string =>
@@ -79,14 +79,9 @@ export function finishStatements(endings: readonly Ending[], defaults: StorageDe
 	);
 	const params = [json, nowMs];
 	if (endings.every(ending => ending.outcome === "done"))
-		return [
-			{ sql: COUNT_DONE.lanes, params: [json] },
-			{ sql: COUNT_DONE.queue, params: [json] },
-			{ sql: FINISH_DONE, params: [json, nowMs, defaults.keepDoneMs] },
-		];
+		return [...countDone([json]), { sql: FINISH_DONE, params: [json, nowMs, defaults.keepDoneMs] }];
 	return [
-		{ sql: COUNT_ENDINGS.lanes, params },
-		{ sql: COUNT_ENDINGS.queue, params },
+		...countEndings(params),
 		{ sql: KEEP_ATTEMPTS, params },
 		{ sql: FINISH, params: [json, nowMs, defaults.keepDoneMs, defaults.keepDeadMs] },
 	];

@@ -4,6 +4,7 @@
  */
 import { STATES, type State } from "../../job.ts";
 import { S } from "../rows.ts";
+import type { Statement } from "./driver.ts";
 
 const ALL: readonly State[] = STATES;
 
@@ -55,6 +56,16 @@ FROM (SELECT count(*) AS tenants, sum(came) AS came, sum(went) AS went, ${states
     FROM (${moves}) moved CROSS JOIN lanes l ON l.lane_id = moved.lane_id GROUP BY l.lane_id >> 16) x) m
 WHERE m.tenants > 0`;
 }
+
+/** The statements that count moves where they are counted: in their lanes, and then in the queue. */
+export function counting(
+	moves: string,
+	states: readonly State[] = ALL,
+): (params: Statement["params"], onlyIf?: Statement["onlyIf"]) => Statement[] {
+	const texts = [countMoves(moves, states), countQueue(moves, states)];
+	return (params, onlyIf) => texts.map(sql => (onlyIf === undefined ? { sql, params } : { sql, params, onlyIf }));
+}
+
 /** 2026-01-01: from here 41 bits of milliseconds reach to 2095. */
 const ORD_EPOCH_MS = 1_767_225_600_000;
 

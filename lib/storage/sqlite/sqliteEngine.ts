@@ -1,11 +1,10 @@
 /** The verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
-import type { Engine, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
+import type { Engine, EngineLimits, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
 import { type Row, S } from "../rows.ts";
 import {
 	type ClaimRequest,
 	type Ending,
 	type LeaseExtension,
-	type Limits,
 	type StorageDefaults,
 	StorageUnavailable,
 	type SubmitAnswer,
@@ -228,7 +227,7 @@ export class SqliteEngine implements Engine {
 
 	async setLimits(
 		tenant: string,
-		limits: Omit<Limits, "tasks">,
+		limits: EngineLimits,
 		lanes: readonly (readonly [number, number | null])[],
 		defaults: StorageDefaults,
 	): Promise<void> {
@@ -244,7 +243,7 @@ export class SqliteEngine implements Engine {
 					tenant,
 					limits.concurrency ?? null,
 					limits.backlog ?? null,
-					limits.weight === undefined ? null : Math.max(1, Math.round(1_000_000 / limits.weight)),
+					limits.step ?? null,
 					limits.paused === undefined ? null : Number(limits.paused),
 				],
 			},

@@ -1,7 +1,7 @@
 /** Submitting jobs: any number of rows, of any tenants, in one batch of statements. */
 import type { State } from "../../job.ts";
 import type { SubmitRow } from "../engine.ts";
-import { S } from "../rows.ts";
+import { S, tenantOfLane } from "../rows.ts";
 import type { Statement } from "./driver.ts";
 import { countMoves, countQueue, elementsOf, lanesOfTenant, ordOf } from "./moves.ts";
 
@@ -55,7 +55,7 @@ const toRow = ({ laneId, job, parent }: SubmitRow, place: number) => [
 function placesOf(rows: readonly SubmitRow[]): number[] {
 	const counts = new Map<number, number>();
 	return rows.map(({ laneId }) => {
-		const tenantId = Math.floor(laneId / 65536);
+		const tenantId = tenantOfLane(laneId);
 		const place = (counts.get(tenantId) ?? 0) + 1;
 		counts.set(tenantId, place);
 		return place;

@@ -4,14 +4,13 @@ import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
 import { keepAttempt } from "./finish.ts";
-import { countMoves, countQueue } from "./moves.ts";
+import { counting } from "./moves.ts";
 
 const LOST = `
 SELECT id, tail, lane_id, ${S.running} AS was, NULL AS due, 'lost' AS kind, NULL AS data,
   CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN losses + 1 < ${LOSSES_MAX} THEN ${S.ready} ELSE ${S.dead} END AS becomes
 FROM jobs WHERE state = ${S.running} AND lease_until <= +?1 ORDER BY lease_until LIMIT +?2`;
-const LOST_STATES = ["running", "ready", "dead", "cancelled"] as const;
-const COUNT_LOST = { lanes: countMoves(LOST, LOST_STATES), queue: countQueue(LOST, LOST_STATES) };
+const countLost = counting(LOST, ["running", "ready", "dead", "cancelled"]);
 const KEEP_LOST = keepAttempt(LOST, "?1");
 const EXPIRE_LEASES = `
 UPDATE jobs SET state = x.becomes, seq = seq + 1, losses = losses + 1, lease_until = NULL, token = NULL,
@@ -29,8 +28,7 @@ export const lostStatement = (limit: number, nowMs: number): Statement => ({
 
 /** The rows of the last statement are {id, tail, state, reason} of the leases taken back. */
 export const expireLeasesStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
-	{ sql: COUNT_LOST.lanes, params: [nowMs, limit] },
-	{ sql: COUNT_LOST.queue, params: [nowMs, limit] },
+	...countLost([nowMs, limit]),
 	{ sql: KEEP_LOST, params: [nowMs, limit] },
 	{ sql: EXPIRE_LEASES, params: [nowMs, limit, defaults.keepDoneMs, defaults.keepDeadMs] },
 ];
@@ -43,8 +41,7 @@ export const forfeitStatement = (worker: string, nowMs: number): Statement => ({
 const LATE = `
 SELECT id, tail, lane_id, state AS was, ${S.cancelled} AS becomes, NULL AS due
 FROM jobs WHERE start_by IS NOT NULL AND state < ${S.running} AND start_by <= +?1 ORDER BY start_by LIMIT +?2`;
-const LATE_STATES = ["delayed", "ready", "blocked", "cancelled"] as const;
-const COUNT_LATE = { lanes: countMoves(LATE, LATE_STATES), queue: countQueue(LATE, LATE_STATES) };
+const countLate = counting(LATE, ["delayed", "ready", "blocked", "cancelled"]);
 const CANCEL_LATE = `
 UPDATE jobs SET state = ${S.cancelled}, seq = seq + 1, reason = 'expired', completed_at = ?1,
   expires_at = ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3)
@@ -57,15 +54,17 @@ export const lateStatement = (limit: number, nowMs: number): Statement => ({
 
 /** The rows of the last statement are {id, tail, state, reason} of the jobs that were too late. */
 export const cancelLateStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
-	{ sql: COUNT_LATE.lanes, params: [nowMs, limit] },
-	{ sql: COUNT_LATE.queue, params: [nowMs, limit] },
+	...countLate([nowMs, limit]),
 	{ sql: CANCEL_LATE, params: [nowMs, limit, defaults.keepDoneMs] },
 ];
 
 const OLD = "SELECT id FROM jobs WHERE expires_at <= +?1 ORDER BY expires_at LIMIT +?2";
-const OLD_MOVES = `SELECT lane_id, state AS was, NULL AS becomes FROM jobs WHERE id IN (${OLD})`;
-const OLD_STATES = ["done", "failed", "dead", "cancelled"] as const;
-const COUNT_OLD = { lanes: countMoves(OLD_MOVES, OLD_STATES), queue: countQueue(OLD_MOVES, OLD_STATES) };
+const countOld = counting(`SELECT lane_id, state AS was, NULL AS becomes FROM jobs WHERE id IN (${OLD})`, [
+	"done",
+	"failed",
+	"dead",
+	"cancelled",
+]);
 
 export const oldStatement = (limit: number, nowMs: number): Statement => ({ sql: OLD, params: [nowMs, limit] });
 
@@ -78,8 +77,7 @@ export const pruneStatements = (limit: number, nowMs: number): Statement[] => {
 			sql: "DELETE FROM keys WHERE (tenant_id, kind, key) IN (SELECT tenant_id, kind, key FROM keys WHERE expires_at <= +?1 ORDER BY expires_at LIMIT +?2)",
 			params,
 		},
-		{ sql: COUNT_OLD.lanes, params, onlyIf },
-		{ sql: COUNT_OLD.queue, params, onlyIf },
+		...countOld(params, onlyIf),
 		{ sql: `DELETE FROM job_events WHERE job_id IN (${OLD})`, params, onlyIf },
 		{
 			sql: `DELETE FROM job_tags WHERE (tenant_id, tag, job_id) IN (

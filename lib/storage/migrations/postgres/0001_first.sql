@@ -217,7 +217,8 @@ BEGIN
   WHERE lane_state.ctid = l.place;
 END $$;
 
--- Adds moves to their lanes, the lanes' tenants and the totals, and takes from a tenant what its turns cost. One that wakes begins where the others are: it has neither saved up turns while it slept, nor owes any that it had alone.
+-- Adds moves to their lanes, the lanes' tenants and the totals, and takes from a tenant what its turns cost. One that wakes begins where
+-- the others are: it has neither saved up turns while it slept, nor owes any that it had alone.
 CREATE FUNCTION count_moves_1(moves move_1[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   sums sums_1[];
@@ -278,6 +279,7 @@ BEGIN
     sum(blocked), sum(delayed), sum(ready), sum(running), sum(done), sum(failed), sum(dead), sum(cancelled)
   FROM unnest(sums) m GROUP BY (lane_id & 65535)::int;
   IF changed IS NOT NULL THEN PERFORM schedule_1(changed); END IF;
+  -- Housekeeping that nobody sees: its moment needs no plan.
   IF random() < 0.01 THEN PERFORM fold_totals_1(); END IF;
 END $$;
 
@@ -413,8 +415,8 @@ END $$;
 
 -- Claim ------------------------------------------------------------------------------------------------------------------------------
 
--- Makes delayed jobs ready that are due: of at most 64 lanes, the longest due first, at most 32 each. Answers whether it took a lock.
-CREATE FUNCTION promote_1(now_ms bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Makes delayed jobs ready that are due: of at most 64 lanes, the longest due first, at most 32 each.
+CREATE FUNCTION promote_1(now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   lane_ids bigint[];
   moves move_1[];
@@ -422,7 +424,7 @@ BEGIN
   SELECT array_agg(d.lane_id) INTO lane_ids FROM (
     SELECT lane_id FROM (SELECT lane_id FROM lane_state WHERE next_due <= now_ms ORDER BY next_due LIMIT 128 OFFSET 0) c
     WHERE pg_try_advisory_xact_lock(lock_key_1('tenants', lane_id >> 16)) LIMIT 64) d;
-  IF lane_ids IS NULL THEN RETURN false; END IF;
+  IF lane_ids IS NULL THEN RETURN; END IF;
   WITH due AS MATERIALIZED (
     SELECT j.id FROM unnest(lane_ids) u(l) CROSS JOIN LATERAL (
       SELECT id FROM jobs WHERE lane_id = u.l AND state = 1 AND run_at <= now_ms ORDER BY run_at LIMIT 32) j),
@@ -434,7 +436,6 @@ BEGIN
     SELECT greatest(now_ms, j.run_at) FROM jobs j WHERE j.lane_id = l.lane_id AND j.state = 1 ORDER BY j.run_at LIMIT 1)
   FROM unnest(lane_ids) u(id) JOIN lanes_now l ON l.lane_id = u.id
   WHERE lane_state.ctid = l.place;
-  RETURN true;
 END $$;
 
 -- How many more jobs of a task may run; NULL where it has no limit. Exact for who holds the task's lock: others only end jobs.
@@ -628,7 +629,9 @@ BEGIN
   IF endings IS NOT NULL THEN
     SELECT e.answer, e.moves INTO ended, moves FROM end_attempts_1(endings, ending_ids, follow_ups, keep_done, keep_dead, ended_at, wait_for) e;
     RETURN QUERY SELECT e.i, e.id, e.tail, NULL::bigint, NULL::bigint, e.state, e.reason,
-      NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::int, NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::smallint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text
+      NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
+      NULL::int, NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::smallint, NULL::text, NULL::text, NULL::text,
+      NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text
     FROM unnest(ended) e;
     -- What ends may make something claimable: then it counts before the others are chosen, else with them.
     frees := EXISTS (SELECT 1 FROM unnest(moves) m WHERE m.was <> 3 OR m.becomes < 4)
@@ -721,15 +724,15 @@ BEGIN
   RETURN QUERY SELECT * FROM unnest(answer);
 END $$;
 
--- Ends waiting jobs, and says why: `state_was` keeps those of other states out. The answer and what follows are those of every ending.
-CREATE FUNCTION end_waiting_1(wanted bigint[], least_state int, most_state int, why text, keep_done bigint, now_ms bigint)
+-- Ends those of the jobs that wait, and says why.
+CREATE FUNCTION end_waiting_1(wanted bigint[], why text, keep_done bigint, now_ms bigint)
 RETURNS SETOF moved_1 LANGUAGE plpgsql AS $$
 DECLARE
   answer moved_1[];
   moves move_1[];
   keyed bigint[];
 BEGIN
-  WITH x AS MATERIALIZED (SELECT id, state AS was FROM jobs WHERE id = ANY(wanted) AND state BETWEEN least_state AND most_state),
+  WITH x AS MATERIALIZED (SELECT id, state AS was FROM jobs WHERE id = ANY(wanted) AND state < 3),
   u AS (
     UPDATE jobs SET state = 7, seq = seq + 1, reason = why, completed_at = now_ms, expires_at = expires_1(7, t, keep_done, 0, now_ms)
     FROM x, tenants t WHERE jobs.id = x.id AND t.tenant_id = jobs.tenant_id
@@ -754,7 +757,7 @@ BEGIN
   IF late IS NULL THEN RETURN; END IF;
   ours := lock_tenants_1(wanted);
   SELECT array_agg(id) INTO late FROM jobs WHERE id = ANY(late) AND tenant_id = ANY(ours) AND state < 3 AND start_by <= now_ms;
-  RETURN QUERY SELECT * FROM end_waiting_1(late, 0, 2, 'expired', keep_done, now_ms);
+  RETURN QUERY SELECT * FROM end_waiting_1(late, 'expired', keep_done, now_ms);
 END $$;
 
 -- Deletes ended jobs past their retention, with history and tags, and as many outlived keys. Answers how many jobs.
@@ -814,7 +817,7 @@ BEGIN
   SELECT array_agg(DISTINCT tenant_id) INTO wanted FROM jobs WHERE id = ANY(ids);
   ours := lock_tenants_1(wanted);
   SELECT array_agg(u.id) INTO seen FROM unnest(ids) u(id) LEFT JOIN jobs j ON j.id = u.id WHERE j.id IS NULL OR j.tenant_id = ANY(ours);
-  cancelled := cancelled || ARRAY(SELECT id FROM end_waiting_1(seen, 0, 2, 'requested', keep_done, now_ms));
+  cancelled := cancelled || ARRAY(SELECT id FROM end_waiting_1(seen, 'requested', keep_done, now_ms));
   WITH u AS (
     UPDATE jobs SET cancel_requested_at = now_ms, seq = seq + 1 WHERE id = ANY(seen) AND state = 3 AND cancel_requested_at IS NULL RETURNING id, seq),
   kept AS (INSERT INTO job_events (job_id, seq, at, kind) SELECT id, seq, now_ms, 'cancel_requested' FROM u RETURNING job_id)
@@ -908,7 +911,7 @@ BEGIN
   SELECT array_agg(t.tenant_id) INTO wanted FROM (
     SELECT tenant_id FROM tenants WHERE own_concurrency = 0 AND concurrency <> new_concurrency OR own_backlog = 0 AND backlog <> new_backlog LIMIT 200) t;
   IF wanted IS NULL THEN
-    INSERT INTO meta VALUES ('defaults_held', mine) ON CONFLICT (name) DO NOTHING;
+    INSERT INTO meta VALUES ('defaults_held', mine) ON CONFLICT (name) DO UPDATE SET value = mine;
     RETURN 0;
   END IF;
   ours := lock_tenants_1(wanted);
@@ -926,7 +929,10 @@ DECLARE
   f regprocedure;
 BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
-    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql' AND p.proname NOT IN ('lock_tenants_1', 'schedule_1', 'count_moves_1', 'fold_totals_1', 'promote_1', 'store_jobs_1', 'end_waiting_1', 'end_attempts_1', 'choose_1')
+    WHERE n.nspname = current_schema AND l.lanname = 'plpgsql'
+      -- These are called by others only.
+      AND p.proname NOT IN ('lock_tenants_1', 'schedule_1', 'count_moves_1', 'fold_totals_1', 'promote_1', 'store_jobs_1', 'end_waiting_1',
+        'end_attempts_1', 'choose_1')
   LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema);
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
