@@ -42,7 +42,7 @@ export const drain: Measure = {
 
 /** From the start of the loop to the last job's end being recorded, in milliseconds. */
 async function drainTickq(file: string, jobs: number, tenants: number, synchronous: Synchronous): Promise<number> {
-	const config = { workers: SLOTS, tenantConcurrency: tenants === 1 ? SLOTS : 5, tenantBacklog: jobs };
+	const config = { workersMin: 1, tasksPerWorker: SLOTS, tenantConcurrency: tenants === 1 ? SLOTS : 5, tenantBacklog: jobs };
 	const { storage, database, deps, tickDeps, close } = await openQueue(file, noopTasks(["noop"]), config);
 	database.pragma(`synchronous = ${synchronous}`);
 	for (let at = 0; at < jobs; at += 500)

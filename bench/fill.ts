@@ -38,7 +38,7 @@ job (k, id, tenant_id, task_id, state, created_at) AS (
   SELECT k, @last + 1 + k, @tenant + k % @tenants, @tasks->>(k / @tenants % json_array_length(@tasks)),
     @states->>(k / (@tenants * json_array_length(@tasks)) % json_array_length(@states)), @now - @jobs + k FROM n)
 INSERT INTO jobs (id, tenant_id, lane_id, state, ord, seq, created_at, run_at, started_at, completed_at, expires_at, failures, claims,
-  max_retries, lease_until, token, tail, worker, reason, trace_id, error, result, payload)
+  max_retries, lease_until, token, tail, worker, reason, trace_id, fingerprint, error, result, payload)
 SELECT id, tenant_id, tenant_id << 16 | task_id, state, ${ordOf(`CASE WHEN state = ${S.delayed} THEN @now + ${24 * HOUR_MS} + k ELSE created_at END`, "0", "id")},
   CASE WHEN ${ENDED} THEN 2 ELSE 1 END + ${STARTED}, created_at, CASE WHEN state = ${S.delayed} THEN @now + ${24 * HOUR_MS} + k ELSE created_at END,
   CASE WHEN ${STARTED} THEN created_at END, CASE WHEN ${ENDED} THEN created_at END,
@@ -46,6 +46,7 @@ SELECT id, tenant_id, tenant_id << 16 | task_id, state, ${ordOf(`CASE WHEN state
   CASE state WHEN ${S.failed} THEN 1 WHEN ${S.dead} THEN 1 ELSE 0 END, ${STARTED}, CASE WHEN state = ${S.dead} THEN 0 ELSE 3 END,
   CASE WHEN state = ${S.running} THEN @now + ${24 * HOUR_MS} END, CASE WHEN ${STARTED} THEN id END, id & 1048575, CASE WHEN ${STARTED} THEN 'bench' END,
   CASE state WHEN ${S.failed} THEN 'not_retryable' WHEN ${S.dead} THEN 'retries_exhausted' WHEN ${S.cancelled} THEN 'requested' END, printf('%032x', id),
+  CASE WHEN ${isIn("failed", "dead")} THEN 'f_bench' END,
   CASE WHEN ${isIn("failed", "dead")} THEN '{"message":"no such address","attempt":1,"name":"Error"}' END, CASE WHEN state = ${S.done} THEN 'null' END, @payload
 FROM job`;
 const FILLED = "SELECT lane_id, NULL AS was, state AS becomes, run_at AS due FROM jobs WHERE id > @last";

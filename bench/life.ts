@@ -84,7 +84,11 @@ export const life: Measure = {
 
 async function openLife(bench: Bench, name: string, { tenants, tasks, extra, passMs = 0 }: Form): Promise<Side> {
 	const names = Array.from({ length: tasks }, (_, i) => `noop_${i}`);
-	const queue = await openQueue(bench.file(`life-${name}.db`), noopTasks(names), { workers: BATCH, tenantConcurrency: BATCH });
+	const queue = await openQueue(bench.file(`life-${name}.db`), noopTasks(names), {
+		workersMin: 1,
+		tasksPerWorker: BATCH,
+		tenantConcurrency: BATCH,
+	});
 	let ahead = 0;
 	const clock: Clock = { ...queue.deps.clock, now: () => queue.deps.clock.now() + ahead };
 	const tickDeps = { ...queue.tickDeps, clock };

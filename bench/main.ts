@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { autoscale } from "./autoscale.ts";
 import { claim } from "./claim.ts";
 import { conditions } from "./conditions.ts";
 import { d1 } from "./d1.ts";
@@ -10,11 +11,12 @@ import { latency } from "./latency.ts";
 import { life } from "./life.ts";
 import { list } from "./list.ts";
 import { type Bench, isMissed, type Measure, type Row, tableText } from "./measure.ts";
+import { pool } from "./pool.ts";
 import { postgres } from "./postgres.ts";
 import { start } from "./start.ts";
 import { submit } from "./submit.ts";
 
-const MEASURES: Readonly<Record<string, Measure>> = { submit, life, drain, claim, list, latency, start, d1, postgres };
+const MEASURES: Readonly<Record<string, Measure>> = { submit, life, drain, claim, list, latency, start, pool, autoscale, d1, postgres };
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(MEASURES).join("] [")}] [--quick]\n`;
 

@@ -23,7 +23,7 @@ interface Backlog {
 /** From the start to the last job's end being recorded, in milliseconds. */
 export async function drainTickq({ url, admin }: MeasuredServer, { jobs, tenants, by, during, held }: Backlog): Promise<number> {
 	const schema = freshName("drain");
-	const config = { workers: SLOTS, tenantConcurrency: tenants === 1 ? SLOTS : 5, tenantBacklog: jobs };
+	const config = { workersMin: 1, tasksPerWorker: SLOTS, tenantConcurrency: tenants === 1 ? SLOTS : 5, tenantBacklog: jobs };
 	const queue = await openPostgresQueue(url, schema, noopTasks(["noop"]), { config });
 	const { storage, deps, tickDeps } = queue;
 	const letGo = held ? await holdSnapshot(url, schema) : async () => {};

@@ -65,7 +65,12 @@ const { storage, deps, tickDeps, hear } = await openPostgresQueue(
 	order.schema,
 	{ ...noopTasks(["noop"]), heard: heardTask },
 	{
-		config: { workers: order.slots, tenantConcurrency: order.tenants === 1 ? 1_000_000 : 5, tenantBacklog: 1_000_000_000 },
+		config: {
+			workersMin: 1,
+			tasksPerWorker: order.slots,
+			tenantConcurrency: order.tenants === 1 ? 1_000_000 : 5,
+			tenantBacklog: 1_000_000_000,
+		},
 		onTrouble: record => say({ trouble: JSON.stringify(record) }),
 	},
 );

@@ -20,9 +20,12 @@ registerHooks({
 	},
 });
 
+/** The module that exports the registry. */
+export const TASKS_INDEX = new URL("index.ts", TASKS_FOLDER).href;
+
 /** The registry as it is on disk now. Throws what the files throw. */
-export async function loadTasks(): Promise<TaskRegistry> {
-	const { tasks } = (await import(new URL("index.ts", TASKS_FOLDER).href)) as { tasks?: TaskRegistry };
+export async function loadTasks(index = TASKS_INDEX): Promise<TaskRegistry> {
+	const { tasks } = (await import(index)) as { tasks?: TaskRegistry };
 	if (tasks === undefined || typeof tasks !== "object") throw new Error("functions/tasks/index.ts must export `tasks`");
 	for (const [name, task] of Object.entries(tasks)) {
 		if (!TASK_NAME.test(name)) throw new Error(`functions/tasks/index.ts: "${name}" cannot be a task's name (letters, digits, _ . -)`);

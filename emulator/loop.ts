@@ -4,7 +4,11 @@
  */
 import { schedule } from "node-cron";
 import { messageOf } from "../lib/log.ts";
-import { startTick, type TickDeps, type TickReport, type TickTrigger } from "../lib/tick.ts";
+import { startTick, type TickDeps, type TickReport, type TickTrigger, tasksToRun } from "../lib/tick.ts";
+import { VERSION } from "../lib/version.ts";
+
+/** How often a process says that it is there, when it is awake anyway. */
+const PRESENCE_MS = 60_000;
 
 export interface Loop {
 	/** Starts nothing more, and resolves when what runs has ended or been given back. */
@@ -57,10 +61,23 @@ export function startLoop(deps: () => TickDeps, { backstop, onAsleep }: LoopOpti
 		return trigger;
 	}
 
+	/** Says now and then that this process is there and what it runs. */
+	let seenAt = Number.NEGATIVE_INFINITY;
+	async function sayPresence(): Promise<void> {
+		const { store, worker } = deps();
+		const tasks = tasksToRun(deps());
+		if (tasks.length === 0 || clock.now() - seenAt < PRESENCE_MS) return;
+		seenAt = clock.now();
+		await store
+			.seeWorker({ name: worker, kind: "process", tasks, version: VERSION }, seenAt)
+			.catch(error => log.warn("this worker could not be written down", { error: messageOf(error) }));
+	}
+
 	async function run(): Promise<void> {
 		let trigger: TickTrigger = "start";
 		let saidAsleepAt = -1;
 		while (!stopping.signal.aborted) {
+			void sayPresence();
 			const tick = startTick(deps(), { trigger, stop: stopping.signal });
 			const report: Promise<TickReport | null> = tick.report.catch(error => {
 				log.error("a tick failed", { error: messageOf(error) });

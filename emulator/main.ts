@@ -5,17 +5,22 @@
 import { statSync } from "node:fs";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
 import { functions } from "../functions/all.ts";
+import { slotsOf } from "../lib/config.ts";
 import type { Deps } from "../lib/context.ts";
 import { createLog, LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
+import { startAttempt } from "../lib/runJob.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import { VERSION } from "../lib/version.ts";
-import { loadTasks, unregistered, watchTasks } from "./loadTasks.ts";
+import { loadTasks, TASKS_INDEX, unregistered, watchTasks } from "./loadTasks.ts";
 import { type Loop, startLoop } from "./loop.ts";
 import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
 import { openDatabase } from "./openDatabase.ts";
 import type { Opened } from "./openPostgres.ts";
 import { bytesText, durationText, jsonOutput, type Output, textOutput } from "./output.ts";
+import { catchStrays, startTraced, traced } from "./pool/origins.ts";
+import { createScaledPool } from "./pool/scaler.ts";
 import { forfeitDeadLeases, type Recovered } from "./recover.ts";
 import { type Serving, serve } from "./serve.ts";
 import {
@@ -119,7 +124,11 @@ function greeting(
 	const store = isPostgres(database)
 		? `PostgreSQL ${databaseName(database)}`
 		: `SQLite ${database}, ${bytesText(bytes)}, WAL, synchronous=FULL`;
-	const workers = `${config.workers} · lease ${config.leaseMs / 1000} s · ${config.tenantConcurrency} running per tenant`;
+	const { workersMin, workersMax, tasksPerWorker } = config;
+	const threads = settings.inline
+		? `none: ${slotsOf(config)} jobs at once in the main thread (--inline)`
+		: `${workersMin} of ${workersMin}–${workersMax} threads, ${tasksPerWorker} ${tasksPerWorker === 1 ? "job" : "jobs"} each`;
+	const workers = `${threads} · lease ${config.leaseMs / 1000} s · ${config.tenantConcurrency} running per tenant`;
 	const only = settings.tasks === undefined ? "" : ` · only ${works.join("  ")}`;
 	const api = [
 		"access     open, to this machine only",
@@ -152,12 +161,18 @@ function greeting(
 		database: databaseName(database),
 		tasks: names,
 		works,
-		workers: settings.work ? config.workers : 0,
+		workers: settings.work && !settings.inline ? { min: workersMin, max: workersMax, tasks_per_worker: tasksPerWorker } : null,
+		inline: settings.inline,
 		recovered: givenBack,
 		given_up: givenUp,
 		migrated: migrated.map(({ name }) => name),
 	};
 	return [lines, facts];
+}
+
+function leaveAtOnce(): never {
+	process.kill(process.pid, "SIGKILL");
+	throw new Error("killed");
 }
 
 /** The first signal ends the process once what runs has ended; the second gives that back; the third is meant. */
@@ -167,7 +182,7 @@ function onSignals({ log, slots, running, config }: Deps, end: () => Promise<voi
 		signals++;
 		const jobs = `${slots.busy} running ${slots.busy === 1 ? "job" : "jobs"}`;
 		// Nothing is lost: the next start takes the jobs back.
-		if (signals > 2) process.exit(130);
+		if (signals > 2) leaveAtOnce();
 		if (signals === 2) {
 			log.info(`${signal} again: ${jobs} given back, no attempt burned`);
 			for (const job of running.values()) job.release();
@@ -182,6 +197,12 @@ function onSignals({ log, slots, running, config }: Deps, end: () => Promise<voi
 		process.exit(signals > 1 ? 130 : 0);
 	};
 	for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(signal));
+}
+
+/** What Node does with an error that nobody catches. */
+function endByError(error: unknown): never {
+	process.stderr.write(`${inspect(error)}\n`);
+	process.exit(1);
 }
 
 /** Runs the program until it is told to stop. */
@@ -205,14 +226,34 @@ export async function main(program: Program, args: readonly string[]): Promise<v
 	}).catch((error: unknown) => fail([storageMistake(error, settings.database)]));
 	const { storage } = opened;
 	const stopping = new AbortController();
+	const base = nodeDeps(settings, storage, settings.inline ? traced(tasks) : tasks, log);
+	const { wake, clock, random, slots, config, webhookSecrets } = base;
+	const workers = settings.inline
+		? null
+		: createScaledPool({
+				clock,
+				random,
+				log,
+				onLog: record => output.log(record),
+				logLevel: settings.logLevel,
+				config,
+				slots,
+				tasks: () => deps.tasks,
+				tasksIndex: TASKS_INDEX,
+				webhookSecrets,
+				outsideAllow: settings.outsideAllow,
+				pending: async () => (await storage.operator.counts()).ready,
+			});
 	let deps: Deps = {
-		...nodeDeps(settings, storage, tasks, log),
+		...base,
 		stopping: stopping.signal,
+		...(workers === null ? {} : { pool: workers.pool }),
+		execute: workers?.pool.execute ?? (job => startTraced(job, () => startAttempt(job, deps)).attempt),
 		onOutcome: outcome => {
 			if (says("info")) output.outcome(outcome);
 		},
 	};
-	const { wake } = deps;
+	if (settings.inline) catchStrays(log, { onUnknown: endByError });
 	const recovered = settings.work ? await forfeitDeadLeases(storage.worker, deps.worker, deps.clock.now()) : { givenBack: 0, givenUp: 0 };
 
 	let serving: Serving | undefined;
@@ -235,7 +276,10 @@ export async function main(program: Program, args: readonly string[]): Promise<v
 		// What a tick by request runs has the same grace.
 		while (deps.slots.busy > 0) await sleep(STOP_LOOK_MS);
 		await Promise.race([closed, sleep(1000, undefined, { ref: false })]);
+		const threads = workers?.close().then(() => "ended");
 		await storage.close();
+		// A thread in native code cannot be ended, and Node would wait for it. All is recorded by now.
+		if ((await Promise.race([threads, sleep(1000, "stuck", { ref: false })])) === "stuck") leaveAtOnce();
 	});
 
 	const facts = { migrated: opened.migrated, ...recovered, port: serving?.port ?? null, readyMs: performance.now() - startedAt };
@@ -247,19 +291,19 @@ export async function main(program: Program, args: readonly string[]): Promise<v
 	sayForgotten(tasks);
 	const onTasks = (result: TaskRegistry | Error) => {
 		if (result instanceof Error) return log.error("the tasks cannot be loaded; the ones before stay", { error: messageOf(result) });
-		deps = { ...deps, tasks: result };
+		deps = { ...deps, tasks: settings.inline ? traced(result) : result };
+		workers?.pool.renew();
 		log.info("tasks loaded anew", { tasks: Object.keys(result).join(" ") });
 		sayForgotten(result);
 		wake.ring();
 	};
 	if (program.watches) stopWatching = watchTasks(onTasks);
-	if (settings.work) {
-		loop = startLoop(() => ({ ...deps, store: deps.storage.worker }), {
-			backstop: BACKSTOP,
-			onAsleep: ({ at, reason }) => {
-				if (says("info")) output.asleep(at, reason);
-			},
-		});
-		stopHearing = opened.hear(() => wake.ring());
-	}
+	// Also where no jobs are run here: leases of remote workers are taken back, schedules submitted, bulk actions carried on.
+	loop = startLoop(() => ({ ...deps, ...(settings.work ? {} : { works: [] }), store: deps.storage.worker }), {
+		backstop: BACKSTOP,
+		onAsleep: ({ at, reason }) => {
+			if (says("info")) output.asleep(at, reason);
+		},
+	});
+	stopHearing = opened.hear(() => wake.ring());
 }

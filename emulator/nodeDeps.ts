@@ -1,11 +1,14 @@
 /** What the functions are handed on Node. */
 import { systemClock, systemRandom } from "../lib/clock.ts";
+import { slotsOf } from "../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots } from "../lib/context.ts";
 import type { Log } from "../lib/log.ts";
 import { messageOf } from "../lib/log.ts";
+import { readAllow } from "../lib/outside.ts";
 import { SchemaTooNew, SchemaTooOld } from "../lib/storage/migrate.ts";
 import type { Storage, StorageDefaults } from "../lib/storage/storage.ts";
 import type { TaskRegistry } from "../lib/task.ts";
+import { createFetchOutside } from "./fetchOutside.ts";
 import { workerName } from "./recover.ts";
 import { databaseName, isPostgres, type Mistake, type Settings } from "./settings.ts";
 
@@ -20,12 +23,15 @@ export function nodeDeps(settings: Settings, storage: Storage, tasks: TaskRegist
 		log,
 		config: settings.config,
 		tasks,
+		fetchOutside: createFetchOutside({ clock: nodeClock, allow: settings.outsideAllow }),
+		outsideAllow: readAllow(settings.outsideAllow),
+		webhookSecrets: settings.webhookSecrets,
 		...(settings.tasks === undefined ? {} : { works: settings.tasks }),
 		...(settings.work ? {} : { answersOnly: true }),
 		worker: workerName(),
 		wake,
 		ended: new Announcements(),
-		slots: new Slots(settings.config.workers, wake),
+		slots: new Slots(slotsOf(settings.config), wake),
 		running: new Map(),
 		ticks: { lastTickAt: null, nextWakeAt: null },
 	};

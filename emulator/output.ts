@@ -2,6 +2,7 @@
 import { styleText } from "node:util";
 import type { AttemptOutcome, Outcome } from "../lib/context.ts";
 import type { LogRecord } from "../lib/log.ts";
+import { recordText } from "./recordText.ts";
 
 const COLOURS: Record<Outcome, Parameters<typeof styleText>[0]> = {
 	done: "green",
@@ -25,22 +26,6 @@ const clockText = (ms: number): string => new Date(ms).toTimeString().slice(0, 8
 /** Control characters of a payload or message must not steer the terminal. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is taken out.
 const printable = (text: string): string => text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
-
-/** JSON of a log record, whatever is in it: a task may log what has no JSON. */
-function recordText(record: object): string {
-	try {
-		return JSON.stringify(record);
-	} catch {
-		const seen = new Set<unknown>();
-		return JSON.stringify(record, (_, value: unknown) => {
-			if (typeof value === "bigint") return String(value);
-			if (typeof value !== "object" || value === null) return value;
-			if (seen.has(value)) return "(again)";
-			seen.add(value);
-			return value;
-		});
-	}
-}
 
 export interface Output {
 	/** The lines of the start. */

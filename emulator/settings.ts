@@ -1,6 +1,8 @@
 /** What the commands can be told, by flag or environment: one table that parsing, checking and --help read. */
 import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config, variableOf } from "../lib/config.ts";
-import { LOG_LEVELS, type LogLevel } from "../lib/log.ts";
+import { LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
+import { readAllow } from "../lib/outside.ts";
+import { readWebhookSecrets } from "../lib/webhook.ts";
 
 export interface Settings {
 	readonly port: number;
@@ -11,10 +13,16 @@ export interface Settings {
 	/** Whether jobs are run, and whether there is an API: not both are missing. */
 	readonly work: boolean;
 	readonly http: boolean;
+	/** Whether tasks run in the main thread, for breakpoints, instead of in worker threads. */
+	readonly inline: boolean;
 	/** The tasks that are run; absent: all. */
 	readonly tasks?: readonly string[];
 	readonly logLevel: LogLevel;
 	readonly logFormat: "auto" | "text" | "json";
+	/** Hosts and networks inside that tasks may call although a user named them. */
+	readonly outsideAllow: string;
+	/** `whsec_…`, the current one first. Never shown. */
+	readonly webhookSecrets: readonly string[];
 	readonly config: Config;
 }
 
@@ -51,6 +59,7 @@ export const MIGRATE_SWITCHES: readonly Switch[] = [
 export const ROLE_SWITCHES: readonly Switch[] = [
 	{ flag: "no-work", about: "run no jobs: only the API and the dashboard" },
 	{ flag: "no-http", about: "listen nowhere: only run jobs" },
+	{ flag: "inline", env: "TICKQ_INLINE=1", about: "run tasks in the main thread, for breakpoints: one that hangs stops all" },
 	...MIGRATE_SWITCHES,
 ];
 
@@ -70,6 +79,12 @@ const OPTIONS: readonly Option[] = [
 		about: "a SQLite file, made if it is not there, or postgres://user@host:5432/db",
 	},
 	{ flag: "tasks", env: ["TICKQ_TASKS"], value: "all", about: "run only these, such as echo,sleep; the API takes all" },
+	{
+		flag: "outside-allow",
+		env: ["TICKQ_OUTSIDE_ALLOW"],
+		value: "",
+		about: "hosts and networks inside that may be called, such as 10.1.2.0/24",
+	},
 	{ flag: "log-level", env: ["TICKQ_LOG_LEVEL"], value: "info", about: `${LOG_LEVELS.join(", ")}` },
 	{ flag: "log-format", env: ["TICKQ_LOG_FORMAT"], value: "auto", about: "text or json; auto: text on a terminal, else JSON lines" },
 ];
@@ -83,7 +98,12 @@ const CONFIG_ABOUT: Record<keyof Config, string> = {
 	tenantBacklog: "waiting per tenant; beyond, a submit is refused",
 	payloadBytesMax: "largest request body",
 	resultBytesMax: "largest result of a job",
-	workers: "jobs that run at once here",
+	workersMin: "worker threads at least",
+	workersMax: "worker threads at most",
+	tasksPerWorker: "jobs that share a worker",
+	workerMemoryMb: "heap of a worker thread; one that needs more is ended",
+	scaleUpAbove: "waiting jobs per worker above which there are more workers",
+	scaleDownBelow: "waiting jobs per worker below which there are fewer",
 	tickBudgetMs: "a tick starts no job after this",
 	tickJobsMax: "jobs a tick starts at most",
 	tickStatementsMax: "statements after which a tick starts no more",
@@ -91,6 +111,7 @@ const CONFIG_ABOUT: Record<keyof Config, string> = {
 	keepDoneMs: "how long done and cancelled jobs stay",
 	keepDeadMs: "how long failed jobs and dead letters stay",
 	idempotencyMs: "how long an idempotency key is remembered",
+	circuitFailures: "failures in a row until a tenant's task waits; 0: never",
 };
 
 const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);
@@ -160,18 +181,37 @@ export function readSettings(
 			mistakes.push({ what: `${named(flag)} is none of ${values.join(", ")}`, instead: `--${flag} ${values[0]}` });
 		return text(flag) as T;
 	};
+	const others = mistakes.length;
 	const config = Object.fromEntries(
 		(Object.keys(CONFIG_DEFAULT) as (keyof Config)[]).map(name => [name, integer(kebab(name), ...CONFIG_BOUNDS[name])]),
 	) as unknown as Config;
+	// A number that is wrong by itself is told once.
+	if (mistakes.length === others) {
+		if (config.workersMin > config.workersMax)
+			mistakes.push({
+				what: `${named("workers-min")} is above ${named("workers-max")}`,
+				instead: `--workers-min ${config.workersMin} --workers-max ${config.workersMin}`,
+			});
+		if (config.scaleDownBelow > config.scaleUpAbove)
+			mistakes.push({
+				what: `${named("scale-down-below")} is above ${named("scale-up-above")}`,
+				instead: `--scale-up-above ${config.scaleDownBelow} --scale-down-below ${config.scaleDownBelow}`,
+			});
+	}
 	const database = text("database").replace(/^file:(\/\/)?/i, "");
 	if (database === "" || (/^[a-z][a-z0-9+]+:/i.test(database) && !isPostgres(database)))
 		mistakes.push({
 			what: `${named("database")} is neither a file nor the address of a PostgreSQL database`,
 			instead: "--database ./tickq.db, or postgres://user:password@host:5432/db",
 		});
-	const migrateText = switches.includes("no-migrate") ? (env.TICKQ_MIGRATE ?? "").toLowerCase() : "";
-	if (!["", "0", "false", "1", "true"].includes(migrateText))
-		mistakes.push({ what: `TICKQ_MIGRATE=${migrateText} is neither 1 nor 0`, instead: "TICKQ_MIGRATE=0, or --no-migrate" });
+	/** What the environment says of a switch; undefined: nothing. */
+	const switched = (flag: string, variable: string, instead: string): boolean | undefined => {
+		const text = switches.includes(flag) ? (env[variable] ?? "").toLowerCase() : "";
+		if (!["", "0", "false", "1", "true"].includes(text)) mistakes.push({ what: `${variable}=${text} is neither 1 nor 0`, instead });
+		return text === "" ? undefined : text === "1" || text === "true";
+	};
+	const migrates = switched("no-migrate", "TICKQ_MIGRATE", "TICKQ_MIGRATE=0, or --no-migrate");
+	const inline = switched("inline", "TICKQ_INLINE", "TICKQ_INLINE=1, or --inline");
 	if (on.has("migrate") && on.has("no-migrate"))
 		mistakes.push({ what: "--migrate and --no-migrate contradict each other", instead: "one of them" });
 	if (on.has("no-work") && on.has("no-http"))
@@ -187,15 +227,34 @@ export function readSettings(
 					),
 				].filter(Boolean);
 	if (tasks?.length === 0) mistakes.push({ what: `${named("tasks")} names no task`, instead: "--tasks echo,sleep, or all" });
+	const readable = <T>(name: string, instead: string, read: () => T, otherwise: T): T => {
+		try {
+			return read();
+		} catch (error) {
+			mistakes.push({ what: `${name}: ${messageOf(error)}`, instead });
+			return otherwise;
+		}
+	};
+	const outsideAllow = text("outside-allow");
+	readable("--outside-allow", "--outside-allow 10.1.2.0/24,hooks.internal", () => readAllow(outsideAllow), null);
+	const webhookSecrets = readable(
+		"TICKQ_WEBHOOK_SECRETS",
+		"one made by: node -p \"'whsec_' + crypto.randomBytes(32).toString('base64')\"",
+		() => readWebhookSecrets(env.TICKQ_WEBHOOK_SECRETS ?? ""),
+		[],
+	);
 	const settings = {
 		port: integer("port", 0, 65535),
 		database,
-		migrate: on.has("migrate") || !(on.has("no-migrate") || migrateText === "0" || migrateText === "false"),
+		migrate: on.has("migrate") || !(on.has("no-migrate") || migrates === false),
 		work: !on.has("no-work"),
 		http: !on.has("no-http"),
+		inline: on.has("inline") || inline === true,
 		...(tasks === undefined ? {} : { tasks }),
 		logLevel: oneOf("log-level", LOG_LEVELS),
 		logFormat: oneOf("log-format", ["auto", "text", "json"] as const),
+		outsideAllow,
+		webhookSecrets,
 		config,
 	};
 	return { settings, on, mistakes };

@@ -1,21 +1,17 @@
 /** GET /api/jobs: jobs, newest first, a page at a time. */
+import { toJobFilter } from "../lib/jobFilter.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
-import type { ListQuery } from "../lib/storage/storage.ts";
 import { jobText } from "../lib/wire.ts";
 
 const LIMIT_DEFAULT = 50;
 
 export const listJobs = operation("listJobs", async ({ query, store }) => {
-	const { status, task, tag, limit, cursor } = query;
-	const wanted: ListQuery = {
-		limit: limit ?? LIMIT_DEFAULT,
-		...(status === undefined ? {} : { statuses: [...new Set(status)] }),
-		...(task === undefined ? {} : { task }),
-		...(tag === undefined ? {} : { tag }),
-		...(cursor === undefined ? {} : { before: fromCursor(cursor) }),
-	};
-	const { jobs, next } = await store.listJobs(wanted);
+	const { jobs, next } = await store.listJobs({
+		...toJobFilter(query),
+		limit: query.limit ?? LIMIT_DEFAULT,
+		...(query.cursor === undefined ? {} : { before: fromCursor(query.cursor) }),
+	});
 	const items = jobs.map(job => jobText(job, { inList: true })).join(",");
 	return new Reply(`{"jobs":[${items}],"count":${jobs.length},"next_cursor":${next === null ? "null" : JSON.stringify(toCursor(next))}}`);
 });

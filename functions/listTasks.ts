@@ -1,19 +1,38 @@
-/** GET /api/tasks: what can be submitted here. */
+/** GET /api/tasks: what can be submitted here: the tasks of this program, and those that remote workers have served. */
 import * as z from "zod";
+import type { Deps } from "../lib/context.ts";
 import { operation } from "../lib/operation.ts";
-import { retryPolicy } from "../lib/runJob.ts";
+import { retryPolicy, timeoutOf } from "../lib/runJob.ts";
+import type { TaskState } from "../lib/storage/storage.ts";
+import type { Task } from "../lib/task.ts";
+import { instantOrNull } from "../lib/wire.ts";
 
-export const listTasks = operation("listTasks", ({ deps }) => {
-	const tasks = Object.entries(deps.tasks).map(([name, task]) => {
-		const retry = retryPolicy(task);
-		return {
-			name,
-			summary: task.summary ?? null,
-			example: task.example ?? null,
-			input_schema: task.input === undefined ? null : z.toJSONSchema(task.input, { io: "input", unrepresentable: "any" }),
-			timeout_ms: Math.min(task.timeoutMs ?? deps.config.timeoutMs, deps.config.timeoutMsMax),
-			retry: { max_retries: retry.maxRetries, base_ms: retry.baseMs, factor: retry.factor, max_ms: retry.maxMs },
-		};
-	});
+export const listTasks = operation("listTasks", async ({ deps, store }) => {
+	const states = new Map((await store.listTasks()).map(state => [state.task, state]));
+	const own = Object.entries(deps.tasks).map(([name, task]) => describe(name, task, states.get(name), deps));
+	const remote = [...states.values()]
+		.filter(({ task }) => !Object.hasOwn(deps.tasks, task))
+		.sort((a, b) => (a.task < b.task ? -1 : 1))
+		.map(state => describe(state.task, null, state, deps));
+	const tasks = [...own, ...remote];
 	return { tasks, count: tasks.length, next_cursor: null };
 });
+
+/** @param own null: a task of remote workers, of which no more is known than its name */
+function describe(name: string, own: Task | null, state: TaskState | undefined, { config, clock }: Pick<Deps, "config" | "clock">) {
+	const task: Partial<Task> = own ?? {};
+	const retry = retryPolicy(task);
+	const heldUntil = state?.heldUntil ?? null;
+	return {
+		name,
+		summary: task.summary ?? null,
+		example: task.example ?? null,
+		input_schema: task.input === undefined ? null : z.toJSONSchema(task.input, { io: "input", unrepresentable: "any" }),
+		timeout_ms: timeoutOf({ timeoutMs: null }, task, config),
+		retry: { max_retries: retry.maxRetries, base_ms: retry.baseMs, factor: retry.factor, max_ms: retry.maxMs },
+		served_by: own === null ? ("remote workers" as const) : ("this process" as const),
+		paused: state?.paused ?? false,
+		held_until: instantOrNull(heldUntil !== null && heldUntil > clock.now() ? heldUntil : null),
+		circuits_open: state?.circuitsOpen ?? 0,
+	};
+}

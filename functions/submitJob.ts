@@ -1,33 +1,34 @@
 /** POST /api/jobs: accepts a job, durably, or says why not. */
 
-import { check } from "../lib/check.ts";
 import type { Deps } from "../lib/context.ts";
 import type { Body } from "../lib/contract.ts";
-import { found, waitForEnd } from "../lib/findJob.ts";
+import { waitForEnd } from "../lib/findJob.ts";
 import type { Job } from "../lib/job.ts";
 import { toJobId } from "../lib/jobId.ts";
+import { backlogFull, checkPayload, maxRetriesOf, ownTask, servedElsewhere, toStored } from "../lib/newJob.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
-import { retryPolicy, taskPayload } from "../lib/runJob.ts";
 import type { NewJob, TenantStore } from "../lib/storage/storage.ts";
-import type { Task } from "../lib/task.ts";
+import { checkWebhookUrl } from "../lib/webhookUrl.ts";
 import { jobText } from "../lib/wire.ts";
 
 export const submitJob = operation("submitJob", async ({ body, query, headers, store, deps, request, traceId, traceParent }) => {
 	const nowMs = deps.clock.now();
-	const { name, task, taskInPayload } = findTask(body, deps);
+	const { name, pointer, taskInPayload } = taskNamed(body, deps);
+	const task = ownTask(name, deps.tasks) ?? (await servedElsewhere(name, pointer, deps.tasks, store));
 	const payload = body.payload ?? {};
-	if (task.input !== undefined)
-		check(task.input, taskPayload(payload, taskInPayload), "invalid_payload", "/payload", `The schema of ${name}: GET /api/tasks.`);
+	checkPayload(name, task, payload, taskInPayload);
 	const idempotencyKey = oneKey(headers.get("idempotency-key"), body.idempotency_key ?? undefined);
 	const runAt = dueTime(body, nowMs);
-	checkTimeout(body, deps.platform?.attemptMs);
+	// What runs elsewhere is not bound by what this platform allows.
+	if (task !== undefined) checkTimeout(body, deps.platform?.attemptMs);
+	if (body.webhook_url) checkWebhookUrl(body.webhook_url, "/webhook_url", deps.outsideAllow);
 
 	const job: NewJob = {
 		task: name,
 		payload: JSON.stringify(payload),
 		taskInPayload,
-		maxRetries: body.max_retries ?? retryPolicy(task).maxRetries,
+		maxRetries: body.max_retries ?? maxRetriesOf(task),
 		tail: deps.random.tail(),
 		traceId,
 		...(runAt === undefined ? {} : { runAt }),
@@ -36,6 +37,7 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 		...(body.timeout_ms ? { timeoutMs: body.timeout_ms } : {}),
 		...(body.key ? { key: body.key } : {}),
 		...(body.tags ? { tags: [...new Set(body.tags)] } : {}),
+		...(body.webhook_url ? { webhookUrl: body.webhook_url } : {}),
 		...(traceParent === undefined ? {} : { traceParent }),
 		...(idempotencyKey === undefined
 			? {}
@@ -45,44 +47,29 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 	switch (answer.status) {
 		case "created":
 			deps.wake.ring();
-			return reply(toStored(job, answer.id, answer.createdAt, store.tenant), {}, query.wait_ms, store, deps, request);
+			return reply(toStored(job, answer, store.tenant), {}, query.wait_ms, store, deps, request);
 		case "replayed":
-			return reply(found(await store.getJobById(answer.id)), { "idempotency-replayed": "true" }, query.wait_ms, store, deps, request);
+			return reply(await replayed(answer.id, store), { "idempotency-replayed": "true" }, query.wait_ms, store, deps, request);
 		case "key_conflict":
 			throw new Problem(
 				"idempotency_key_reused",
 				`The key ${idempotencyKey} came with another request before. Send the same request again, or use a new key.`,
 			);
 		case "backlog_full":
-			throw new Problem(
-				"tenant_backlog_full",
-				`${store.tenant} has as many jobs waiting as it may have. Submit again when some have run, or raise its backlog limit.`,
-				{
-					headers: { "retry-after": "10" },
-					members: { limit: "backlog" },
-				},
-			);
+			throw backlogFull(store.tenant);
 	}
 });
 
 /** The task is named beside the payload, or in it: the older form, in which the name is no part of what the task sees. */
-function findTask(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): { name: string; task: Task; taskInPayload: boolean } {
+function taskNamed(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): { name: string; pointer: string; taskInPayload: boolean } {
+	if (typeof body.task === "string") return { name: body.task, pointer: "/task", taskInPayload: false };
 	const inPayload = (body.payload as { task?: unknown } | null | undefined)?.task;
-	const taskInPayload = typeof body.task !== "string" && typeof inPayload === "string";
-	const name = body.task ?? (taskInPayload ? (inPayload as string) : undefined);
+	if (typeof inPayload === "string") return { name: inPayload, pointer: "/payload/task", taskInPayload: true };
 	const known = Object.keys(tasks);
-	if (name === undefined)
-		throw new Problem("task_required", `Name the task: {"task": "${known[0] ?? "echo"}", "payload": …}. Known: ${known.join(", ")}.`, {
-			errors: [{ pointer: "/task", code: "required", detail: "name the task here or in payload.task" }],
-			members: { known_tasks: known },
-		});
-	const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined;
-	if (task === undefined)
-		throw new Problem("unknown_task", `There is no task ${JSON.stringify(name.slice(0, 100))} here. Known: ${known.join(", ")}.`, {
-			errors: [{ pointer: taskInPayload ? "/payload/task" : "/task", code: "unknown_task", detail: "is not known here" }],
-			members: { known_tasks: known },
-		});
-	return { name, task, taskInPayload };
+	throw new Problem("task_required", `Name the task: {"task": "${known[0] ?? "echo"}", "payload": …}. Known: ${known.join(", ")}.`, {
+		errors: [{ pointer: "/task", code: "required", detail: "name the task here or in payload.task" }],
+		members: { known_tasks: known },
+	});
 }
 
 function checkTimeout({ timeout_ms }: Body<"submitJob">, mostMs = Number.POSITIVE_INFINITY): void {
@@ -127,41 +114,12 @@ function inOrder(value: unknown): unknown {
 	);
 }
 
-/** The job as it was stored a moment ago, without asking for it again. */
-const toStored = (job: NewJob, id: number, createdAt: number, tenant: string): Job => ({
-	id,
-	tail: job.tail,
-	tenant,
-	task: job.task,
-	state: job.runAt !== undefined && job.runAt > createdAt ? "delayed" : "ready",
-	reason: null,
-	priority: job.priority ?? 0,
-	seq: 1,
-	createdAt,
-	runAt: Math.max(job.runAt ?? createdAt, createdAt),
-	startBy: job.startBy ?? null,
-	startedAt: null,
-	completedAt: null,
-	expiresAt: null,
-	failures: 0,
-	losses: 0,
-	claims: 0,
-	maxRetries: job.maxRetries,
-	timeoutMs: job.timeoutMs ?? null,
-	leaseUntil: null,
-	cancelRequestedAt: null,
-	taskInPayload: job.taskInPayload ?? false,
-	worker: null,
-	key: job.key ?? null,
-	traceId: job.traceId,
-	traceParent: job.traceParent ?? null,
-	parentId: null,
-	tags: job.tags ?? [],
-	progress: null,
-	error: null,
-	result: null,
-	payload: job.payload,
-});
+async function replayed(id: number, store: TenantStore): Promise<Job> {
+	const job = await store.getJobById(id);
+	if (job === null)
+		throw new Problem("job_not_found", "The idempotency key made a job that has been deleted since. To run it again, use a new key.");
+	return job;
+}
 
 async function reply(
 	job: Job,

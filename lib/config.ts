@@ -16,8 +16,16 @@ export interface Config {
 	/** Request body, and so payload. */
 	readonly payloadBytesMax: number;
 	readonly resultBytesMax: number;
-	/** Jobs that one process runs at once. */
-	readonly workers: number;
+	/** Worker threads of one process: at least, and at most. */
+	readonly workersMin: number;
+	readonly workersMax: number;
+	/** Jobs that share a worker. */
+	readonly tasksPerWorker: number;
+	/** Memory of a worker's heap, in MiB; a worker that needs more is ended. */
+	readonly workerMemoryMb: number;
+	/** Waiting jobs per worker: above it there are soon more workers, below the other one fewer. */
+	readonly scaleUpAbove: number;
+	readonly scaleDownBelow: number;
 	/** A tick starts no job after this. */
 	readonly tickBudgetMs: number;
 	/** A tick starts at most this many jobs. */
@@ -32,6 +40,8 @@ export interface Config {
 	readonly keepDeadMs: number;
 	/** How long an idempotency key answers with its first job. */
 	readonly idempotencyMs: number;
+	/** Attempts of a tenant's task that fail in a row, all with one fingerprint, until its circuit opens; 0: never. */
+	readonly circuitFailures: number;
 }
 
 const DAY_MS = 24 * 60 * 60_000;
@@ -45,7 +55,12 @@ export const CONFIG_DEFAULT: Config = {
 	tenantBacklog: 10_000,
 	payloadBytesMax: 256 * 1024,
 	resultBytesMax: 1024 * 1024,
-	workers: 10,
+	workersMin: 2,
+	workersMax: 10,
+	tasksPerWorker: 5,
+	workerMemoryMb: 512,
+	scaleUpAbove: 5,
+	scaleDownBelow: 1,
 	tickBudgetMs: 25_000,
 	tickJobsMax: 10_000,
 	tickStatementsMax: 1_000_000,
@@ -53,6 +68,7 @@ export const CONFIG_DEFAULT: Config = {
 	keepDoneMs: 7 * DAY_MS,
 	keepDeadMs: 30 * DAY_MS,
 	idempotencyMs: DAY_MS,
+	circuitFailures: 10,
 };
 
 /** Bounds that a root holds its settings to. */
@@ -65,15 +81,25 @@ export const CONFIG_BOUNDS: { readonly [K in keyof Config]: readonly [least: num
 	tenantBacklog: [1, 1_000_000_000],
 	payloadBytesMax: [1024, 1024 * 1024],
 	resultBytesMax: [1024, 1024 * 1024],
-	workers: [1, 10_000],
+	workersMin: [1, 1000],
+	workersMax: [1, 1000],
+	tasksPerWorker: [1, 1000],
+	workerMemoryMb: [32, 65_536],
+	scaleUpAbove: [1, 1_000_000],
+	scaleDownBelow: [0, 1_000_000],
 	tickBudgetMs: [1, 3_600_000],
 	tickJobsMax: [1, 1_000_000_000],
-	tickStatementsMax: [25, 1_000_000_000],
+	tickStatementsMax: [30, 1_000_000_000],
 	sweepJobsMax: [1, 10_000],
 	keepDoneMs: [0, 3650 * DAY_MS],
 	keepDeadMs: [0, 3650 * DAY_MS],
 	idempotencyMs: [0, 3650 * DAY_MS],
+	circuitFailures: [0, 1_000_000],
 };
 
 /** The environment variable of a setting: leaseMs → TICKQ_LEASE_MS. */
 export const variableOf = (name: keyof Config): string => `TICKQ_${name.replaceAll(/[A-Z]/g, letter => `_${letter}`).toUpperCase()}`;
+
+/** Jobs that a process runs at once before it has more workers than the least. */
+export const slotsOf = ({ workersMin, tasksPerWorker }: Pick<Config, "workersMin" | "tasksPerWorker">): number =>
+	workersMin * tasksPerWorker;

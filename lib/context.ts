@@ -2,8 +2,10 @@
 import type { Clock, Random } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Log } from "./log.ts";
-import type { Storage } from "./storage/storage.ts";
-import type { TaskRegistry } from "./task.ts";
+import type { Allow } from "./outside.ts";
+import type { Attempt } from "./runJob.ts";
+import type { Claimed, Storage } from "./storage/storage.ts";
+import type { FetchOutside, TaskRegistry } from "./task.ts";
 
 export interface Deps {
 	readonly storage: Storage;
@@ -30,8 +32,34 @@ export interface Deps {
 	/** Aborted when the process wants to end: ticks start nothing more, also those that a request began. */
 	readonly stopping?: AbortSignal;
 	readonly platform?: PlatformLimits;
+	/** How this platform calls addresses that users gave, and only such as lead outside. */
+	readonly fetchOutside: FetchOutside;
+	/** What addresses that users gave may lead to although it is inside; nothing if absent. */
+	readonly outsideAllow?: Allow;
+	/** What calls to users are signed with: `whsec_…`, the current one first, then those that are still valid. */
+	readonly webhookSecrets: readonly string[];
+	/** Runs an attempt elsewhere than in this thread; in it if absent. */
+	readonly execute?: (job: Claimed) => Attempt;
+	/** What the worker pool says of itself, where there is one. */
+	readonly pool?: PoolStatus;
 	/** Told how each attempt ended, for whoever watches. */
 	readonly onOutcome?: (outcome: AttemptOutcome) => void;
+}
+
+/** A change in the number of workers, and why. */
+export interface Scaled {
+	readonly at: number;
+	readonly from: number;
+	readonly to: number;
+	readonly reason: string;
+}
+export interface PoolStatus {
+	/** Workers that take jobs. */
+	readonly running: number;
+	readonly min: number;
+	readonly max: number;
+	/** The latest changes, the newest last. */
+	readonly scaled: readonly Scaled[];
 }
 
 /** What a platform bounds for whatever runs on it. */
@@ -115,17 +143,26 @@ export class Announcements {
 
 /** How many jobs this process may run at once, and does. */
 export class Slots {
-	readonly size: number;
+	#size: number;
 	busy = 0;
 	readonly #bell: Bell;
 	/** @param bell rung when there is a free slot again after there was none */
 	constructor(size: number, bell: Bell) {
-		this.size = size;
+		this.#size = size;
 		this.#bell = bell;
+	}
+	get size(): number {
+		return this.#size;
+	}
+	/** Makes them more or fewer. Jobs that run keep theirs: there are more busy than there are, until enough have ended. */
+	resize(size: number): void {
+		const wasFull = this.busy >= this.#size;
+		this.#size = size;
+		if (wasFull && this.busy < size) this.#bell.ring();
 	}
 	/** Takes at most `most` of the free slots; answers how many. */
 	take(most: number): number {
-		const taken = Math.max(0, Math.min(most, this.size - this.busy));
+		const taken = Math.max(0, Math.min(most, this.#size - this.busy));
 		this.busy += taken;
 		return taken;
 	}
@@ -135,8 +172,8 @@ export class Slots {
 	}
 	/** Frees the slots of jobs that have ended. */
 	free(count: number): void {
-		const wasFull = this.busy >= this.size;
+		const wasFull = this.busy >= this.#size;
 		this.busy -= count;
-		if (wasFull && this.busy < this.size) this.#bell.ring();
+		if (wasFull && this.busy < this.#size) this.#bell.ring();
 	}
 }

@@ -3,8 +3,9 @@
  * and nothing describes an operation twice.
  */
 import * as z from "zod";
-import { EVENT_KINDS, STATUSES } from "./job.ts";
+import { EVENT_KINDS, type Reason, STATUSES } from "./job.ts";
 import type { ProblemCode } from "./problem.ts";
+import { BULK_ACTIONS, BULK_STATUSES } from "./storage/storage.ts";
 
 /**
  * What a function is handed: nothing (`public`), the store of one tenant (`tenant`), the worker's side or the operator's.
@@ -15,7 +16,7 @@ export type Scope = "public" | "tenant" | "worker" | "operator";
 export type Tenants = "one" | "one or all" | "all by default";
 
 export interface OperationRow {
-	readonly method: "GET" | "POST";
+	readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 	/** Parameters in braces. */
 	readonly path: string;
 	readonly scope: Scope;
@@ -23,9 +24,14 @@ export interface OperationRow {
 	readonly summary: string;
 	readonly query?: z.ZodObject;
 	readonly body?: z.ZodType;
+	/** Whether the body holds many results: it may have four times the bytes of one result rather than those of a payload. */
+	readonly results?: true;
 	/** Status of success. */
-	readonly status: 200 | 201;
+	readonly status: 200 | 201 | 202 | 204;
+	/** Its body; `z.undefined()`: none. */
 	readonly answer: z.ZodType;
+	/** What a dry run answers, with 200, where that is something else. */
+	readonly dryRun?: z.ZodType;
 	/** What it may refuse, beside what every operation may. */
 	readonly problems: readonly ProblemCode[];
 }
@@ -54,7 +60,7 @@ const text = (most: number) =>
 		.refine(value => value.isWellFormed(), "must be whole Unicode characters");
 
 export const WAIT_MS_MAX = 20_000;
-const FAR_FUTURE_MS = 10 * 365 * 24 * 3_600_000;
+export const FAR_FUTURE_MS = 10 * 365 * 24 * 3_600_000;
 
 /** Query values are text; a schema over them names its parameters. */
 const count = (least: number, most: number) =>
@@ -73,6 +79,13 @@ const listOf = <T extends readonly [string, ...string[]]>(values: T) =>
 const waitMs = count(0, WAIT_MS_MAX)
 	.optional()
 	.describe("Answer when the job has ended, or after this many milliseconds, whichever comes first");
+
+const webhookUrl = text(2000)
+	.refine(value => /^https?:$/.test(URL.parse(value)?.protocol ?? ""), "must be an http or https address")
+	.refine(value => {
+		const url = URL.parse(value);
+		return url === null || (url.username === "" && url.password === "");
+	}, "must not contain a user or a password");
 
 export const submitBody = z
 	.strictObject({
@@ -94,6 +107,7 @@ export const submitBody = z
 		idempotency_key: optional(text(255)).describe(
 			"A second submit with it answers with the first one's job; also as header Idempotency-Key",
 		),
+		webhook_url: optional(webhookUrl).describe("Called when the job has ended; else the tenant's own webhook, if it has one"),
 	})
 	.meta({ id: "Submit", examples: [{ task: "echo", payload: { hello: "world" } }, { payload: { task: "process_data" } }] });
 
@@ -108,8 +122,12 @@ export const event = z
 		reason: z.string().nullish(),
 		error: z.unknown().optional(),
 		run_at: instant.nullish(),
+		outcome: z.string().optional(),
+		circuit: z.enum(["opened", "closed"]).optional(),
 	})
 	.meta({ id: "Event" });
+
+const REASONS = ["not_retryable", "retries_exhausted", "lease_lost", "requested", "expired"] as const satisfies readonly Reason[];
 
 export const job = z
 	.object({
@@ -118,11 +136,20 @@ export const job = z
 		tenant_id: z.string(),
 		task: z.string(),
 		status: z.enum(STATUSES),
-		reason: z.enum(["not_retryable", "retries_exhausted", "lease_lost", "requested", "expired"]).nullable(),
+		reason: z.enum(REASONS).nullable(),
 		payload: z.unknown(),
 		result: z.unknown(),
 		error_message: z.string().nullable(),
-		error: z.object({ message: z.string(), attempt: z.int(), name: z.string().optional(), stack: z.string().optional() }).nullable(),
+		error: z
+			.object({
+				message: z.string(),
+				attempt: z.int(),
+				name: z.string().optional(),
+				stack: z.string().optional(),
+				fingerprint: z.string().optional().describe("The same for alike errors"),
+			})
+			.nullable(),
+		fingerprint: z.string().nullable().describe("Of the latest failed attempt"),
 		attempt: z.int().describe("1 for the first; the current one, or the last"),
 		max_attempts: z.int().describe("max_retries + 1"),
 		retry_count: z.int().describe("Attempts that failed"),
@@ -141,6 +168,8 @@ export const job = z
 		cancel_requested_at: instant.nullable(),
 		timing: z.object({ waited_ms: z.int().nullable(), ran_ms: z.int().nullable() }),
 		worker: z.string().nullable(),
+		copy_of: z.string().nullable(),
+		webhook_url: z.string().nullable(),
 		trace_id: z.string(),
 		links: z.object({ self: z.string(), dashboard: z.string() }),
 		history: z.array(event).optional(),
@@ -165,7 +194,20 @@ export const metricsAnswer = z
 		blocked: z.int().describe("Waiting for another job of their key"),
 		submitted_total: z.int().describe("Only grows: its difference over time is the throughput in"),
 		finished_total: z.int(),
-		workers: z.object({ busy: z.int(), size: z.int() }),
+		workers: z
+			.object({
+				busy: z.int().describe("Jobs that run in this process"),
+				size: z.int().describe("Jobs that it can run at once"),
+				running: z.int().describe("Its workers"),
+				min: z.int(),
+				max: z.int(),
+				desired: z.int().describe("Workers that the whole queue could use now, by the same rule: what to scale machines by"),
+				reason: z.string(),
+				scaled: z
+					.array(z.object({ at: instant, from: z.int(), to: z.int(), reason: z.string() }))
+					.describe("The latest changes, the newest last"),
+			})
+			.describe("Of the process that answers; desired: of the whole queue"),
 		last_tick_at: instant.nullable(),
 		next_wake_at: instant.nullable(),
 		version: z.int().describe("Moves with every change; also the ETag"),
@@ -205,6 +247,204 @@ export const tickReport = z
 	})
 	.meta({ id: "TickReport" });
 
+/** Which jobs: query parameters of a list, and members of a bulk action's filter. */
+const filterQuery = {
+	status: listOf(STATUSES).optional().describe("One or several, by comma"),
+	task: z.string().regex(TASK_NAME, TASK_NAME_RULE).optional(),
+	tag: text(100).optional(),
+	fingerprint: text(100).optional().describe("Of failed jobs and dead letters: GET /api/dead-letters/groups"),
+	reason: z.enum(REASONS).optional(),
+	created_after: instantIn.optional(),
+	created_before: instantIn.optional(),
+};
+export const bulkFilter = z
+	.strictObject({
+		status: optional(z.union([z.enum(STATUSES), z.array(z.enum(STATUSES)).min(1).max(6)])),
+		task: optional(z.string().regex(TASK_NAME, TASK_NAME_RULE)),
+		tag: optional(text(100)),
+		fingerprint: optional(text(100)),
+		reason: optional(z.enum(REASONS)),
+		created_after: optional(instantIn),
+		created_before: optional(instantIn),
+	})
+	.meta({ id: "JobFilter" });
+
+export const IDS_MAX = 1000;
+export const bulkBody = z
+	.strictObject({
+		action: z.enum(BULK_ACTIONS).describe("retry: failed, dead and cancelled jobs · cancel: waiting and running ones · delete: ended ones"),
+		filter: optional(bulkFilter).describe("Jobs that are like this; at least one member"),
+		ids: optional(z.array(z.string().max(100)).min(1).max(IDS_MAX)).describe("Or these jobs"),
+		rate_per_s: optional(z.int().min(1).max(10_000)).describe("So many jobs a second at most"),
+		canary: optional(z.int().min(1).max(100)).describe("So many first; the others only if those are done. For retry"),
+		name: optional(text(200)),
+		if_matched: optional(z.int().min(0)).describe("Refused when another number matches: the number that the dry run said"),
+	})
+	.meta({ id: "NewBulkAction", examples: [{ action: "retry", filter: { status: "dead_letter", task: "send_email" }, canary: 3 }] });
+
+export const bulkAction = z
+	.object({
+		id: z.string(),
+		action: z.enum(BULK_ACTIONS),
+		name: z.string().nullable(),
+		tenant_id: z.string().nullable().describe("null: jobs of all tenants"),
+		filter: bulkFilter.nullable(),
+		ids_count: z.int().nullable().describe("Jobs that were named by their ids"),
+		rate_per_s: z.int().nullable(),
+		canary: z.int().nullable(),
+		canary_jobs: z.array(z.string()).optional().describe("The first jobs, as far as they are still there; not in a list"),
+		status: z.enum(BULK_STATUSES),
+		reason: z.string().nullable().describe("Why it was stopped"),
+		seen: z.int(),
+		changed: z.int(),
+		skipped: z.int().describe("Jobs that were no longer ones to change when their turn came"),
+		created_at: instant,
+		updated_at: instant,
+		ended_at: instant.nullable(),
+	})
+	.meta({ id: "BulkAction" });
+/** What an action would act on. */
+const bulkMatched = z
+	.object({
+		dry_run: z.literal(true),
+		matched: z.object({ value: z.int(), relation: z.enum(["eq", "gte"]).describe("gte: there are more, and no further was counted") }),
+		by_task: z.record(z.string(), z.int()),
+		by_tenant: z.record(z.string(), z.int()),
+		sample: z.array(z.string()),
+	})
+	.meta({ id: "BulkMatched" });
+
+/** Short enough for `schedule:` and the name to be a tag. */
+export const SCHEDULE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,89}$/;
+const scheduleFields = {
+	task: z.string().regex(TASK_NAME, TASK_NAME_RULE),
+	payload: z.unknown().optional().describe("What each job is given; must fit the task's schema"),
+	cron: text(200).describe("Five fields, or six with seconds, or @daily and its kin"),
+	timezone: optional(text(100)).describe("IANA name such as Europe/Zurich; UTC if absent"),
+	missed: optional(z.enum(["skip", "one"])).describe(
+		"Slots that nobody was there for in five minutes: none runs (if absent), or the latest",
+	),
+	overlap: optional(z.enum(["skip", "queue"])).describe("A slot whose forerunner has not ended: left out, or queued (if absent)"),
+	paused: optional(z.boolean()),
+	max_retries: optional(z.int().min(0).max(100)).describe("Of each job; the task's own number if absent"),
+};
+export const scheduleBody = z
+	.strictObject({
+		name: z.string().regex(SCHEDULE_NAME, "must be 1 to 90 letters, digits and _ . : -, and start with a letter, a digit or _"),
+		...scheduleFields,
+	})
+	.meta({ id: "NewSchedule", examples: [{ name: "nightly", task: "process_data", cron: "30 2 * * *", timezone: "Europe/Zurich" }] });
+export const scheduleChange = z
+	.strictObject({ ...scheduleFields, task: optional(scheduleFields.task), cron: optional(scheduleFields.cron) })
+	.meta({ id: "ScheduleChange", examples: [{ paused: true }] });
+const schedule = z
+	.object({
+		name: z.string(),
+		tenant_id: z.string(),
+		task: z.string(),
+		payload: z.unknown(),
+		cron: z.string(),
+		timezone: z.string(),
+		missed: z.enum(["skip", "one"]),
+		overlap: z.enum(["skip", "queue"]),
+		paused: z.boolean(),
+		max_retries: z.int(),
+		created_at: instant,
+		updated_at: instant,
+		last_at: instant.nullable().describe("The latest slot that was due, whether or not it made a job"),
+		last_job_id: z
+			.string()
+			.nullable()
+			.describe("The latest job that a slot has made, while it is kept; all of them: GET /api/jobs?tag=schedule:{name}"),
+		next_at: instant.nullable().describe("null while it is paused"),
+		next_five: z.array(instant).describe("The next slots; none while it is paused"),
+	})
+	.meta({ id: "Schedule" });
+
+export const LEASES_MAX = 1000;
+const workerName = text(200).describe("Who asks; shown in histories and in GET /api/workers");
+export const leaseBody = z
+	.strictObject({
+		worker: workerName,
+		tasks: z.array(z.string().regex(TASK_NAME, TASK_NAME_RULE)).min(1).max(200).describe("What it can run; its tasks become known"),
+		limit: optional(z.int().min(1).max(100)).describe("Its free slots; 1 if absent"),
+		lease_ms: optional(z.int().min(1000).max(3_600_000)).describe(
+			"How long each lease lasts unless it is extended; the queue's own if absent",
+		),
+		wait_ms: optional(z.int().min(0).max(WAIT_MS_MAX)).describe("Answer when there is a job, or after this many milliseconds"),
+		version: optional(text(100)).describe("Of the worker, for whoever looks"),
+	})
+	.meta({ id: "LeaseRequest", examples: [{ worker: "gpu-1", tasks: ["render"], limit: 1, wait_ms: 20_000 }] });
+const leaseToken = z.string().regex(/^\d{1,16}$/, "is not a lease's token");
+export const heartbeatBody = z
+	.strictObject({
+		worker: workerName,
+		leases: z
+			.array(
+				z.strictObject({
+					id: z.string().max(100),
+					lease_token: leaseToken,
+					progress: optional(z.strictObject({ percent: z.number().min(0).max(100), message: optional(z.string().max(500)) })),
+				}),
+			)
+			.max(LEASES_MAX),
+		lease_ms: optional(z.int().min(1000).max(3_600_000)),
+	})
+	.meta({ id: "Heartbeat" });
+/** A job that a job submits, for its own tenant. */
+const followUp = z.strictObject({
+	task: z.string().regex(TASK_NAME, TASK_NAME_RULE),
+	payload: submitBody.shape.payload,
+	priority: submitBody.shape.priority,
+	delay_ms: submitBody.shape.delay_ms,
+	max_retries: submitBody.shape.max_retries,
+	key: submitBody.shape.key,
+	tags: submitBody.shape.tags,
+});
+export const FOLLOW_UPS_MAX = 100;
+export const SETTLE_OUTCOMES = ["done", "retry", "failed", "snooze", "release", "cancelled"] as const;
+export const settleBody = z
+	.strictObject({
+		results: z
+			.array(
+				z
+					.strictObject({
+						id: z.string().max(100),
+						lease_token: leaseToken,
+						outcome: z.enum(SETTLE_OUTCOMES),
+						result: z.unknown().optional(),
+						error: optional(
+							z.union([
+								z.string(),
+								z.strictObject({ message: z.string(), name: optional(z.string().max(200)), stack: optional(z.string()) }),
+							]),
+						),
+						retry_after_ms: optional(z.int().min(0).max(FAR_FUTURE_MS)),
+						retry_scope: optional(z.enum(["job", "tenant", "task"])).describe(
+							"Who waits with a job whose dependency says when to come back; such a failure opens no circuit",
+						),
+						follow_ups: optional(z.array(followUp).max(FOLLOW_UPS_MAX)).describe("With done: submitted together with it, or not at all"),
+					})
+					.refine(({ outcome, retry_after_ms }) => outcome !== "snooze" || typeof retry_after_ms === "number", {
+						path: ["retry_after_ms"],
+						message: "must say for how long to snooze",
+					}),
+			)
+			.min(1)
+			.max(LEASES_MAX)
+			.refine(results => results.reduce((sum, { follow_ups }) => sum + (follow_ups?.length ?? 0), 0) <= LEASES_MAX, {
+				message: `must have at most ${LEASES_MAX} follow-ups together`,
+			}),
+	})
+	.meta({
+		id: "Settle",
+		examples: [
+			{ results: [{ id: "job_01KB7Z3V0000000012Q8YZ4W9", lease_token: "4503599627370497", outcome: "done", result: { ok: true } }] },
+		],
+	});
+/** A refusal inside an answer that says how each item went. */
+const itemProblem = z.object({ code: z.string(), title: z.string(), detail: z.string() });
+
 export const operations = {
 	submitJob: {
 		method: "POST",
@@ -224,6 +464,7 @@ export const operations = {
 			"unknown_task",
 			"invalid_payload",
 			"idempotency_key_reused",
+			"job_not_found",
 			"tenant_backlog_full",
 		],
 	},
@@ -234,9 +475,7 @@ export const operations = {
 		tenants: "one or all",
 		summary: "List jobs, newest first",
 		query: z.strictObject({
-			status: listOf(STATUSES).optional().describe("One or several, by comma"),
-			task: z.string().regex(TASK_NAME, TASK_NAME_RULE).optional(),
-			tag: text(100).optional(),
+			...filterQuery,
 			limit: count(1, 200).optional().describe("50 if absent"),
 			cursor: z.string().max(100).optional().describe("next_cursor of the page before"),
 		}),
@@ -275,11 +514,297 @@ export const operations = {
 		answer: job,
 		problems: ["job_not_found", "job_not_finished"],
 	},
+	copyJob: {
+		method: "POST",
+		path: "/api/jobs/{id}/copy",
+		scope: "tenant",
+		tenants: "one",
+		summary: "Submit a job like this one, with another payload if one is given",
+		body: z.strictObject({
+			payload: z.unknown().optional(),
+			task: optional(z.string().regex(TASK_NAME, TASK_NAME_RULE)),
+			max_retries: optional(z.int().min(0).max(100)),
+			priority: optional(z.int().min(-1000).max(1000)),
+		}),
+		status: 201,
+		answer: job,
+		problems: ["job_not_found", "unknown_task", "invalid_payload", "tenant_backlog_full"],
+	},
+	deleteJob: {
+		method: "DELETE",
+		path: "/api/jobs/{id}",
+		scope: "tenant",
+		tenants: "one",
+		summary: "Delete a job that has ended, with its history",
+		query: z.strictObject({}),
+		status: 204,
+		answer: z.undefined(),
+		problems: ["job_not_found", "job_not_ended"],
+	},
+	listDeadLetterGroups: {
+		method: "GET",
+		path: "/api/dead-letters/groups",
+		scope: "tenant",
+		tenants: "one or all",
+		summary: "Failed jobs and dead letters by what went wrong, the largest group first",
+		query: z.strictObject({
+			task: z.string().regex(TASK_NAME, TASK_NAME_RULE).optional(),
+			reason: z.enum(["not_retryable", "retries_exhausted", "lease_lost"]).optional(),
+			fingerprint: text(100).optional(),
+			limit: count(1, 200).optional().describe("50 if absent"),
+		}),
+		status: 200,
+		answer: page(
+			"groups",
+			z.object({
+				fingerprint: z.string(),
+				task: z.string(),
+				reason: z.enum(REASONS),
+				message: z.string().nullable(),
+				count: z.int(),
+				tenants: z.int(),
+				first_seen_at: instant,
+				last_seen_at: instant,
+				example_job_id: z.string(),
+				example_tenant_id: z.string(),
+			}),
+		).meta({ id: "DeadLetterGroups" }),
+		problems: [],
+	},
+	startBulkAction: {
+		method: "POST",
+		path: "/api/bulk-actions",
+		scope: "tenant",
+		tenants: "one or all",
+		summary: "Retry, cancel or delete many jobs; ticks carry it out",
+		query: z.strictObject({ dry_run: flag.optional().describe("Answer what it would act on; nothing is written") }),
+		body: bulkBody,
+		status: 202,
+		answer: bulkAction,
+		dryRun: bulkMatched,
+		problems: ["filter_empty", "filter_or_ids", "canary_unsupported", "status_unsupported", "matched_changed", "bulk_actions_full"],
+	},
+	listBulkActions: {
+		method: "GET",
+		path: "/api/bulk-actions",
+		scope: "tenant",
+		tenants: "one or all",
+		summary: "Bulk actions, the latest first",
+		query: z.strictObject({ limit: count(1, 200).optional().describe("50 if absent") }),
+		status: 200,
+		answer: page("bulk_actions", bulkAction).meta({ id: "BulkActions" }),
+		problems: [],
+	},
+	getBulkAction: {
+		method: "GET",
+		path: "/api/bulk-actions/{id}",
+		scope: "tenant",
+		tenants: "one or all",
+		summary: "One bulk action, with its progress",
+		query: z.strictObject({}),
+		status: 200,
+		answer: bulkAction,
+		problems: ["bulk_action_not_found"],
+	},
+	stopBulkAction: {
+		method: "POST",
+		path: "/api/bulk-actions/{id}/stop",
+		scope: "tenant",
+		tenants: "one or all",
+		summary: "Stop a bulk action; what it has done stays",
+		status: 200,
+		answer: bulkAction,
+		problems: ["bulk_action_not_found"],
+	},
+	createSchedule: {
+		method: "POST",
+		path: "/api/schedules",
+		scope: "tenant",
+		tenants: "one",
+		summary: "Submit a job at each slot of a cron line",
+		body: scheduleBody,
+		status: 201,
+		answer: schedule,
+		problems: ["schedule_exists", "schedules_full", "cron_invalid", "timezone_unknown", "unknown_task", "invalid_payload"],
+	},
+	listSchedules: {
+		method: "GET",
+		path: "/api/schedules",
+		scope: "tenant",
+		tenants: "one or all",
+		summary: "Schedules, by name",
+		query: z.strictObject({
+			limit: count(1, 200).optional().describe("50 if absent"),
+			cursor: z.string().max(400).optional().describe("next_cursor of the page before"),
+		}),
+		status: 200,
+		answer: page("schedules", schedule).meta({ id: "Schedules" }),
+		problems: ["cursor_invalid"],
+	},
+	getSchedule: {
+		method: "GET",
+		path: "/api/schedules/{name}",
+		scope: "tenant",
+		tenants: "one",
+		summary: "One schedule, with its next five slots",
+		query: z.strictObject({}),
+		status: 200,
+		answer: schedule,
+		problems: ["schedule_not_found"],
+	},
+	updateSchedule: {
+		method: "PATCH",
+		path: "/api/schedules/{name}",
+		scope: "tenant",
+		tenants: "one",
+		summary: "Change a schedule, pause it or let it go on",
+		body: scheduleChange,
+		status: 200,
+		answer: schedule,
+		problems: ["schedule_not_found", "cron_invalid", "timezone_unknown", "unknown_task", "invalid_payload"],
+	},
+	deleteSchedule: {
+		method: "DELETE",
+		path: "/api/schedules/{name}",
+		scope: "tenant",
+		tenants: "one",
+		summary: "Delete a schedule; the jobs that it has made stay",
+		query: z.strictObject({}),
+		status: 204,
+		answer: z.undefined(),
+		problems: ["schedule_not_found"],
+	},
+	runSchedule: {
+		method: "POST",
+		path: "/api/schedules/{name}/run",
+		scope: "tenant",
+		tenants: "one",
+		summary: "Submit a schedule's job now, beside its slots",
+		status: 201,
+		answer: job,
+		problems: ["schedule_not_found", "unknown_task", "invalid_payload", "tenant_backlog_full"],
+	},
+	getWebhook: {
+		method: "GET",
+		path: "/api/webhook",
+		scope: "tenant",
+		tenants: "one",
+		summary: "What is called when a job of this tenant ends",
+		query: z.strictObject({}),
+		status: 200,
+		answer: z.object({ url: z.string().nullable() }).meta({ id: "Webhook" }),
+		problems: [],
+	},
+	setWebhook: {
+		method: "PUT",
+		path: "/api/webhook",
+		scope: "tenant",
+		tenants: "one",
+		summary: "Call this address when a job of this tenant ends; null: none",
+		body: z.strictObject({ url: webhookUrl.nullable() }).meta({ id: "NewWebhook", examples: [{ url: "https://example.com/hooks/tickq" }] }),
+		status: 200,
+		answer: z.object({ url: z.string().nullable() }).meta({ id: "Webhook" }),
+		problems: [],
+	},
+	leaseJobs: {
+		method: "POST",
+		path: "/api/leases",
+		scope: "worker",
+		summary: "Take due jobs to run them elsewhere, under the same limits and in the same turns as everywhere",
+		body: leaseBody,
+		status: 200,
+		answer: z
+			.object({
+				jobs: z.array(
+					z.object({
+						id: z.string(),
+						tenant: z.string(),
+						task: z.string(),
+						payload: z.unknown(),
+						attempt: z.int(),
+						max_attempts: z.int(),
+						timeout_ms: z.int().describe("The longest this attempt may run"),
+						timeout_from: z.enum(["job", "task", "queue"]).describe("Who said so; the queue: nobody did, and the worker may know better"),
+						lease_token: z.string(),
+						lease_expires_at: instant,
+						trace_id: z.string(),
+					}),
+				),
+				next_wake_at: instant.nullable().describe("When it is worth asking again, as far as is known now"),
+			})
+			.meta({ id: "Leases" }),
+		problems: ["too_many_tasks"],
+	},
+	heartbeatLeases: {
+		method: "POST",
+		path: "/api/leases/heartbeat",
+		scope: "worker",
+		summary: "Extend leases, say how far their jobs are, and learn which are to stop",
+		body: heartbeatBody,
+		results: true,
+		status: 200,
+		answer: z
+			.object({
+				leases: z.array(
+					z.object({
+						id: z.string(),
+						status: z.enum(["held", "cancel_requested", "lost"]),
+						lease_expires_at: instant.nullable(),
+					}),
+				),
+			})
+			.meta({ id: "HeldLeases" }),
+		problems: [],
+	},
+	settleLeases: {
+		method: "POST",
+		path: "/api/leases/settle",
+		scope: "worker",
+		summary: "Say how attempts ended; each is accepted while its lease is held, and once",
+		body: settleBody,
+		results: true,
+		status: 200,
+		answer: z
+			.object({ results: z.array(z.object({ id: z.string(), status: z.enum(STATUSES).optional(), problem: itemProblem.optional() })) })
+			.meta({ id: "Settled" }),
+		problems: ["lease_lost"],
+	},
+	listWorkers: {
+		method: "GET",
+		path: "/api/workers",
+		scope: "operator",
+		summary: "Who runs jobs, and was there in the last week",
+		query: z.strictObject({ limit: count(1, 200).optional().describe("50 if absent") }),
+		status: 200,
+		answer: page(
+			"workers",
+			z.object({
+				name: z.string(),
+				kind: z.enum(["process", "remote"]),
+				tasks: z.array(z.string()),
+				running: z.int(),
+				first_seen_at: instant,
+				last_seen_at: instant,
+				version: z.string(),
+			}),
+		).meta({ id: "Workers" }),
+		problems: [],
+	},
+	resetCircuit: {
+		method: "POST",
+		path: "/api/tasks/{task}/circuit/reset",
+		scope: "operator",
+		summary: "Close the circuits of a task and end its holds: its jobs run again",
+		body: z.strictObject({ tenant: optional(z.string().regex(TENANT_NAME)) }),
+		status: 200,
+		answer: z.object({ task: z.string(), reset: z.int().describe("Tenants whose jobs waited for it") }).meta({ id: "CircuitReset" }),
+		problems: ["unknown_task"],
+	},
 	listTasks: {
 		method: "GET",
 		path: "/api/tasks",
-		scope: "public",
-		summary: "The tasks this queue knows",
+		scope: "operator",
+		summary: "The tasks this queue knows: its own, and those of remote workers",
 		query: z.strictObject({}),
 		status: 200,
 		answer: page(
@@ -291,6 +816,10 @@ export const operations = {
 				input_schema: z.unknown(),
 				timeout_ms: z.int(),
 				retry: z.object({ max_retries: z.int(), base_ms: z.int(), factor: z.number(), max_ms: z.int() }),
+				served_by: z.enum(["this process", "remote workers"]),
+				paused: z.boolean(),
+				held_until: instant.nullable().describe("All its jobs wait until then"),
+				circuits_open: z.int().describe("Tenants whose jobs of it wait since they kept failing"),
 			}),
 		).meta({ id: "Tasks" }),
 		problems: [],
@@ -368,7 +897,9 @@ export type Query<N extends OperationName> = Operations[N] extends { query: infe
 	? z.output<Q>
 	: Record<never, never>;
 export type Body<N extends OperationName> = Operations[N] extends { body: infer B extends z.ZodType } ? z.output<B> : undefined;
-export type Answer<N extends OperationName> = z.output<Operations[N]["answer"]>;
+export type Answer<N extends OperationName> =
+	| z.output<Operations[N]["answer"]>
+	| (Operations[N] extends { dryRun: infer D extends z.ZodType } ? z.output<D> : never);
 
 /** What every operation may refuse, by what it has. */
 export function commonProblems(row: OperationRow): ProblemCode[] {

@@ -1,6 +1,7 @@
 /**
  * A job's history, whole: the events that were written, and those that its own row still tells. A row tells that the job was
- * submitted (event 1), its latest claim, and its end; they are written down only when the row is about to forget them.
+ * submitted (event 1), its latest claim, and its end; they are written down only when the row is about to forget them, or when more is to
+ * be written behind them.
  */
 import type { EventKind, Job, JobEvent } from "./job.ts";
 import { isEnded, statusOf } from "./job.ts";

@@ -61,6 +61,11 @@ export const TRANSITIONS = [
 /** Leases that may be lost in a row before a job is a dead letter; the job counts as lost for good with this one. */
 export const LOSSES_MAX = 3;
 
+/** How long an open circuit waits before one job may probe whether the task works again. */
+export const CIRCUIT_PROBE_MS = 60_000;
+/** The fingerprint of a job that is a dead letter because its leases were lost. */
+export const LEASE_LOST_FINGERPRINT = "lease_lost";
+
 /** A job as the store holds it. Instants are epoch milliseconds; `payload`, `result`, `error` and `progress` are JSON text. */
 export interface Job {
 	readonly id: number;
@@ -90,6 +95,12 @@ export interface Job {
 	readonly traceId: string;
 	readonly traceParent: string | null;
 	readonly parentId: number | null;
+	/** The public id of the job that it is a copy of. */
+	readonly copyOf: string | null;
+	/** Called when the job has ended. */
+	readonly webhookUrl: string | null;
+	/** Groups alike errors; of the latest failed attempt. */
+	readonly fingerprint: string | null;
 	readonly tags: readonly string[];
 	readonly progress: string | null;
 	readonly error: string | null;
@@ -127,5 +138,6 @@ export const EVENT_KINDS = [
 	"lost",
 	"cancel_requested",
 	"retried",
+	"refused",
 ] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];

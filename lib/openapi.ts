@@ -69,11 +69,16 @@ function responsesOf(row: OperationRow, components: Record<string, JsonSchema>):
 	const byStatus = new Map<number, ProblemCode[]>();
 	for (const code of [...row.problems, ...commonProblems(row)])
 		byStatus.set(PROBLEMS[code][0], [...(byStatus.get(PROBLEMS[code][0]) ?? []), code]);
+	const success = (status: number, answer: z.ZodType, description = "Success"): [string, JsonSchema] => [
+		String(status),
+		{
+			description,
+			...(answer instanceof z.ZodUndefined ? {} : { content: { "application/json": { schema: schemaOf(answer, components, "output") } } }),
+		},
+	];
 	return Object.fromEntries([
-		[
-			String(row.status),
-			{ description: "Success", content: { "application/json": { schema: schemaOf(row.answer, components, "output") } } },
-		],
+		success(row.status, row.answer),
+		...(row.dryRun === undefined ? [] : [success(200, row.dryRun, "What it would do; nothing was written")]),
 		...[...byStatus].map(([status, codes]) => [
 			String(status),
 			{ description: codes.join(", "), content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } } },
@@ -95,7 +100,7 @@ export function openApiDocument(): Record<string, unknown> {
 				? {}
 				: {
 						requestBody: {
-							required: name === "submitJob",
+							required: !row.body.safeParse({}).success,
 							content: { "application/json": { schema: schemaOf(row.body, components, "input") } },
 						},
 					}),

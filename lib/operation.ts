@@ -4,6 +4,7 @@
  */
 import type * as z from "zod";
 import { check, checkQuery } from "./check.ts";
+import type { Config } from "./config.ts";
 import type { Deps } from "./context.ts";
 import { type Answer, type Body, type OperationName, type OperationRow, operations, type Query, TENANT_NAME } from "./contract.ts";
 import { parseJson } from "./json.ts";
@@ -72,7 +73,7 @@ export function operation<N extends OperationName>(
 				deps: rest,
 				query: readQuery(row, search),
 				params: readParams(path),
-				body: row.body === undefined ? undefined : await readBody(row.body, request, deps.config.payloadBytesMax),
+				body: row.body === undefined ? undefined : await readBody(row.body, request, bodyBytesMax(row, deps.config)),
 				headers: request.headers,
 				request,
 				traceId,
@@ -82,7 +83,12 @@ export function operation<N extends OperationName>(
 			const reply = answer instanceof Reply ? answer : new Reply(JSON.stringify(answer));
 			return new Response(reply.body, {
 				status: reply.status ?? row.status,
-				headers: { "content-type": "application/json", "tickq-version": VERSION, "trace-id": traceId, ...reply.headers },
+				headers: {
+					...(reply.body === null ? {} : { "content-type": "application/json" }),
+					"tickq-version": VERSION,
+					"trace-id": traceId,
+					...reply.headers,
+				},
 			});
 		} catch (error) {
 			return problemResponse(toProblem(error, name, traceId, deps), path, traceId);
@@ -193,6 +199,9 @@ async function readBody(schema: z.ZodType, request: Request, bytesMax: number): 
 	}
 	return check(schema, body, "body_invalid");
 }
+
+const bodyBytesMax = ({ results }: OperationRow, { payloadBytesMax, resultBytesMax }: Config): number =>
+	results ? 4 * resultBytesMax : payloadBytesMax;
 
 /** The body as text, refused as soon as it is known to be larger than allowed. */
 async function readText(request: Request, bytesMax: number): Promise<string> {

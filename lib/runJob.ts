@@ -4,6 +4,7 @@ import { check } from "./check.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./context.ts";
 import { RUN_AT_MAX, submitBody } from "./contract.ts";
+import { failureOf, type ThrownError } from "./failure.ts";
 import { attemptOf } from "./history.ts";
 import type { Job } from "./job.ts";
 import { toJobId } from "./jobId.ts";
@@ -20,6 +21,7 @@ import {
 	type TaskContext,
 	type TaskRegistry,
 } from "./task.ts";
+import { signWebhook } from "./webhook.ts";
 
 /** Why an attempt was told to stop. */
 export type StopReason = "timeout" | "cancelled" | "stopping" | "lease_lost";
@@ -42,14 +44,15 @@ export interface Attempt {
 	takeProgress(): string | undefined;
 }
 
-type Needs = Pick<Deps, "clock" | "random" | "log" | "config" | "tasks">;
+/** What an attempt needs, wherever it runs. */
+export type AttemptNeeds = Pick<Deps, "clock" | "random" | "log" | "config" | "tasks" | "fetchOutside" | "webhookSecrets">;
 
-export const retryPolicy = (task: Task): RetryPolicy => ({ ...RETRY_DEFAULT, ...task.retry });
-export const timeoutOf = (job: Pick<Job, "timeoutMs">, task: Task, config: Config): number =>
+export const retryPolicy = (task: Pick<Task, "retry">): RetryPolicy => ({ ...RETRY_DEFAULT, ...task.retry });
+export const timeoutOf = (job: Pick<Job, "timeoutMs">, task: Pick<Task, "timeoutMs">, config: Config): number =>
 	Math.min(job.timeoutMs ?? task.timeoutMs ?? config.timeoutMs, config.timeoutMsMax);
 
 /** Starts the attempt; the task's own code runs before this returns, up to its first await. */
-export function startAttempt(job: Claimed, needs: Needs): Attempt {
+export function startAttempt(job: Claimed, needs: AttemptNeeds): Attempt {
 	const { clock, config, tasks } = needs;
 	const task = tasks[job.task];
 	const lease = { id: job.id, token: job.token };
@@ -105,6 +108,8 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 				...(message === undefined ? {} : { message: String(message).slice(0, 500) }),
 			});
 		},
+		fetchOutside: needs.fetchOutside,
+		sign: (messageId, body) => signWebhook(needs.webhookSecrets, job.tenant, messageId, clock.now(), body),
 		submit(name, payload, options) {
 			followUps.push(toFollowUp(job, name, payload, options, tasks, needs));
 		},
@@ -112,11 +117,8 @@ export function startAttempt(job: Claimed, needs: Needs): Attempt {
 
 	const run = async (): Promise<Ending> => {
 		const result = toJson(await task.run(readPayload(job, task), context));
-		const bytes = bytesOf(result, config.resultBytesMax);
-		if (bytes > config.resultBytesMax)
-			throw new Failed(
-				`the result has ${bytes} bytes, above the limit of ${config.resultBytesMax}: store it elsewhere and return where it is`,
-			);
+		const refusal = refusalOf(result, config);
+		if (refusal !== null) throw new Failed(refusal);
 		return followUps.length === 0 ? { ...lease, outcome: "done", result } : { ...lease, outcome: "done", result, followUps };
 	};
 	run().then(settle, error => settle(endingOf(error, stopped, job, task, needs)));
@@ -151,8 +153,17 @@ export function taskPayload(payload: unknown, taskInPayload: boolean): unknown {
 	return rest;
 }
 
+/** Why a result cannot be kept; null: it can. */
+export function refusalOf(result: string, { resultBytesMax }: Config): string | null {
+	const bytes = bytesOf(result, resultBytesMax);
+	return bytes <= resultBytesMax
+		? null
+		: `the result has ${bytes} bytes, above the limit of ${resultBytesMax}: store it elsewhere and return where it is`;
+}
+
 /** The UTF-8 length; not counted where it cannot reach the limit. */
-const bytesOf = (text: string, limit: number): number => (text.length * 3 <= limit ? text.length : new TextEncoder().encode(text).length);
+export const bytesOf = (text: string, limit: number): number =>
+	text.length * 3 <= limit ? text.length : new TextEncoder().encode(text).length;
 
 function toJson(result: unknown): string {
 	let text: string | undefined;
@@ -164,46 +175,74 @@ function toJson(result: unknown): string {
 	return text ?? "null";
 }
 
-function endingOf(thrown: unknown, stopped: Stopped | null, job: Claimed, task: Task, { clock, random }: Needs): Ending | null {
+/**
+ * How an attempt ends that its task cannot end any more, since what it ran in is gone: as the reason says, and with `message` where that
+ * is a failure.
+ */
+export function endingWithout(
+	job: Claimed,
+	why: StopReason,
+	message: string,
+	needs: Pick<AttemptNeeds, "clock" | "random" | "config" | "tasks">,
+): Ending | null {
+	const task = needs.tasks[job.task];
+	const stopped = new Stopped(task === undefined && why === "timeout" ? "stopping" : why, message);
+	return endingOf(stopped, stopped, job, task ?? { run: () => {} }, needs);
+}
+
+function endingOf(
+	thrown: unknown,
+	stopped: Stopped | null,
+	job: Claimed,
+	task: Task,
+	{ clock, random, config }: Pick<AttemptNeeds, "clock" | "random" | "config">,
+): Ending | null {
 	const lease = { id: job.id, token: job.token };
 	const why = stopped?.why ?? null;
 	if (why === "lease_lost") return null;
 	if (why === "cancelled") return { ...lease, outcome: "cancelled" };
 	if (why === "stopping") return { ...lease, outcome: "release" };
-	const error = errorText(why === "timeout" ? stopped : thrown, attemptOf(job));
-	if (thrown instanceof Failed) return { ...lease, outcome: "failed", error };
+	const failure = failureOf(toThrown(why === "timeout" ? stopped : thrown), attemptOf(job));
+	if (thrown instanceof Failed) return { ...lease, ...failure, outcome: "failed" };
 	if (thrown instanceof Snooze) return { ...lease, outcome: "snooze", delayMs: bounded(thrown.ms, clock.now()) };
 	const asked = thrown instanceof RetryAfter ? retryAfterMs(thrown, clock.now()) : null;
+	const hold = thrown instanceof RetryAfter && thrown.scope !== "job" ? { hold: thrown.scope } : {};
+	if (asked !== null) return { ...lease, ...failure, ...hold, outcome: "retry", delayMs: bounded(asked, clock.now()) };
 	return {
 		...lease,
+		...failure,
+		...hold,
+		...circuitOf(task, config),
 		outcome: "retry",
-		error,
-		delayMs: asked === null ? backoffMs(retryPolicy(task), job.failures + 1, random.fraction()) : bounded(asked, clock.now()),
+		delayMs: backoffMs(retryPolicy(task), job.failures + 1, random.fraction()),
 	};
+}
+
+/** After how many failures that are alike the circuit of a task opens: what an ending says of it. */
+export function circuitOf({ circuitBreaker }: Pick<Task, "circuitBreaker">, { circuitFailures }: Config): { circuitFailures?: number } {
+	const failures = circuitBreaker ?? circuitFailures;
+	return failures === false || failures === 0 ? {} : { circuitFailures: failures };
 }
 
 /** A wait that a task asks for: what is no number is none, and none reaches beyond what can be stored. */
 const bounded = (ms: number, nowMs: number): number => (Number.isNaN(ms) ? 0 : Math.min(Math.max(0, ms), RUN_AT_MAX - nowMs - 1));
 
-/** What is kept of an error: enough to find its cause, and never more than a few kilobytes. */
-function errorText(thrown: unknown, attempt: number): string {
-	const stack = thrown instanceof Error && !(thrown instanceof Stopped) && typeof thrown.stack === "string" ? thrown.stack : undefined;
-	return JSON.stringify({
-		message: messageOf(thrown).slice(0, 2000),
-		attempt,
-		...(thrown instanceof Error ? { name: String(thrown.name) } : {}),
-		...(stack === undefined ? {} : { stack: stack.split("\n").slice(0, 12).join("\n").slice(0, 4000) }),
-	});
+/** What was thrown, whatever it is. What tickq itself says has no place in the task's code. */
+function toThrown(thrown: unknown): ThrownError {
+	const message = messageOf(thrown);
+	if (!(thrown instanceof Error)) return { message };
+	const name = String(thrown.name);
+	return thrown instanceof Stopped || typeof thrown.stack !== "string" ? { message, name } : { message, name, stack: thrown.stack };
 }
 
 /** A follow-up is held to the same rules as a submit, at the place where it is asked for: a mistake there is a failed attempt. */
-function toFollowUp(
-	job: Claimed,
+export function toFollowUp(
+	job: Pick<Job, "tenant" | "traceId">,
 	name: string,
 	payload: unknown,
 	options: FollowUpOptions = {},
 	tasks: TaskRegistry,
-	{ clock, random }: Needs,
+	{ clock, random }: Pick<Deps, "clock" | "random">,
 ): FollowUp {
 	const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined;
 	if (task === undefined) throw new Error(`submit: there is no task ${name}`);

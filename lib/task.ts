@@ -17,9 +17,25 @@ export interface TaskContext {
 	readonly log: TaskLog;
 	/** Says how far the job is: `percent` 0–100 and a short message. Kept with the next heartbeat. */
 	progress(percent: number, message?: string): void;
+	/** Calls an address that a user gave: http(s) only, and refused (OutsideForbidden) where it leads inside this network. */
+	readonly fetchOutside: FetchOutside;
+	/**
+	 * The headers `webhook-id`, `webhook-timestamp` and `webhook-signature` for a body that is sent to the tenant (Standard Webhooks); none
+	 * where no secret is set.
+	 * @param messageId the same for every attempt to deliver the same message
+	 */
+	sign(messageId: string, body: string): Promise<Readonly<Record<string, string>>>;
 	/** Submits a follow-up job for the same tenant. It is committed together with this job's success, and not at all otherwise. */
 	submit(task: string, payload: unknown, options?: FollowUpOptions): void;
 }
+
+export interface OutsideInit {
+	readonly method?: string;
+	readonly headers?: Readonly<Record<string, string>>;
+	readonly body?: string;
+	readonly signal?: AbortSignal;
+}
+export type FetchOutside = (url: string | URL, init?: OutsideInit) => Promise<Response>;
 
 export interface FollowUpOptions {
 	priority?: number;
@@ -51,6 +67,11 @@ export interface Task<Input = unknown, Output = unknown> {
 	readonly retry?: Partial<RetryPolicy>;
 	/** The longest one attempt may run, in milliseconds. */
 	readonly timeoutMs?: number;
+	/**
+	 * Attempts of one tenant that fail in a row, all with one fingerprint, until its jobs of this task wait instead of burning attempts; one
+	 * a minute then probes whether it works again. The configured number if absent; false: never.
+	 */
+	readonly circuitBreaker?: number | false;
 	/** One line for people, shown in lists of tasks. */
 	readonly summary?: string;
 	/** A payload that works, shown by the dashboard's form. */
@@ -77,14 +98,24 @@ export class Failed extends Error {
 	override readonly name = "Failed";
 }
 
+/** Who waits with a job that is to be retried later: nobody, its tenant's jobs of the same task, or all jobs of the task. */
+export type RetryScope = "job" | "tenant" | "task";
+
 /** A failed attempt that knows when the next one makes sense. */
 export class RetryAfter extends Error {
 	override readonly name = "RetryAfter";
 	readonly after: number | Date | string | null;
-	/** @param after milliseconds, a Date, or the text of an HTTP `Retry-After` header (seconds or a date; RFC 9110 10.2.3); null: the usual backoff. */
-	constructor(after: number | Date | string | null, message = "asked to be retried later") {
+	readonly scope: RetryScope;
+	/**
+	 * @param after milliseconds, a Date, or the text of an HTTP `Retry-After` header (seconds or a date; RFC 9110 10.2.3); null: the usual backoff
+	 * @param options scope: `task` where a dependency refuses everybody (none of the task's jobs starts before then), `tenant` where it refuses
+	 *   one customer (none of that tenant's jobs of this task); `job` if absent
+	 */
+	constructor(after: number | Date | string | null, options: { readonly message?: string; readonly scope?: RetryScope } | string = {}) {
+		const { message = "asked to be retried later", scope = "job" } = typeof options === "string" ? { message: options } : options;
 		super(message);
 		this.after = after;
+		this.scope = scope;
 	}
 }
 

@@ -10,6 +10,7 @@ import { attemptOf } from "./history.ts";
 import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
 import { type Attempt, startAttempt } from "./runJob.ts";
+import { fireSchedules } from "./schedules.ts";
 import {
 	type Claimed,
 	type Ending,
@@ -19,6 +20,7 @@ import {
 	StorageUnavailable,
 	type WorkerStore,
 } from "./storage/storage.ts";
+import { tellWebhooks } from "./tellWebhooks.ts";
 import { instant, instantOrNull } from "./wire.ts";
 
 export type TickReport = Answer<"processTick">;
@@ -52,16 +54,30 @@ export const STATEMENTS = {
 	prune: 6,
 	/** With the names of tenants that are not known here. */
 	claim: 5,
-	promote: 4,
+	promote: 5,
 	beat: 1,
-	record: 4,
+	bulkActions: 24,
+	/** To ask for what is due, and for each. */
+	schedules: 1,
+	schedule: 12,
+	webhooks: 16,
+	/** What is done alone, and all else. */
+	recordDone: 3,
+	record: 5,
+	/** To learn which were recorded before, where fewer were accepted than sent; and to note those that were refused. */
+	recordedBefore: 1,
+	refuse: 6,
 	/** Storing them beside that, with lanes that are new. */
 	followUps: 8,
 } as const;
-const RESERVE = STATEMENTS.record + STATEMENTS.followUps + STATEMENTS.look;
+const RESERVE = STATEMENTS.record + STATEMENTS.recordedBefore + STATEMENTS.followUps + STATEMENTS.look;
 /** With fewer a tick could start nothing. */
 export const STATEMENTS_LEAST = STATEMENTS.look + STATEMENTS.claim + RESERVE;
 
+/** Jobs that bulk actions change, slots of schedules that are looked at, and webhooks that are called, each in one sweep. */
+const BULK_JOBS_MAX = 200;
+const SCHEDULES_MAX = 100;
+const WEBHOOKS_MAX = 100;
 /** Jobs that a report lists at most. */
 const REPORT_JOBS_MAX = 100;
 /** Wait before a batch of endings that the store did not take is sent again: the first, doubled up to the last. */
@@ -84,7 +100,7 @@ interface Ended {
 }
 
 /** What a tick claims: a task that is asked for and not known (any more) is left to others. */
-const tasksToRun = ({ tasks, works }: TickDeps): string[] => Object.keys(tasks).filter(name => works?.includes(name) ?? true);
+export const tasksToRun = ({ tasks, works }: TickDeps): string[] => Object.keys(tasks).filter(name => works?.includes(name) ?? true);
 
 export function startTick(deps: TickDeps, options: TickOptions): Tick {
 	const pass = new Pass(deps, options);
@@ -179,7 +195,7 @@ class Pass {
 			else if (this.#running.size === 0) return this.#closed(next);
 			moved = false;
 			const stalled = hadClaim && taken === 0 && next.claim;
-			if (open && ((next.claim && this.#hasSlots && !stalled) || next.leases || next.starts)) continue;
+			if (open && ((next.claim && this.#hasSlots && !stalled) || this.#mustSweep(next))) continue;
 			// Nobody else took them, and yet they cannot be had: look again in a while rather than at once.
 			if (stalled) {
 				next = { ...next, at: this.#now + STALLED_MS };
@@ -208,6 +224,16 @@ class Pass {
 		this.#deps.ticks.lastTickAt = this.#now;
 		this.#deps.ticks.nextWakeAt = next.at;
 		return next;
+	}
+	/** Whether something else than a claim is due, and this tick may still do it. */
+	#mustSweep({ leases, starts, schedules, bulkActions, webhooks }: NextDue): boolean {
+		return (
+			leases ||
+			starts ||
+			(schedules && this.#affords(STATEMENTS.schedules + STATEMENTS.schedule)) ||
+			(bulkActions && this.#affords(STATEMENTS.bulkActions)) ||
+			(webhooks && this.#affords(STATEMENTS.webhooks))
+		);
 	}
 	get #hasSlots(): boolean {
 		return this.#deps.slots.busy < this.#deps.slots.size;
@@ -279,7 +305,23 @@ class Pass {
 			this.#pruned = true;
 			this.#counts.pruned = await this.#worker.prune(limit, this.#now);
 		}
-		return due.leases || due.starts || prune;
+		const submits = await this.#submitDue(due);
+		const acts = due.bulkActions && this.#affords(STATEMENTS.bulkActions);
+		if (acts)
+			for (const { id } of await this.#worker.advanceBulkActions(BULK_JOBS_MAX, this.#now)) {
+				this.#deps.running.get(id)?.cancel();
+				this.#deps.ended.announce(id);
+			}
+		return due.leases || due.starts || prune || submits || acts;
+	}
+	/** Submits what the queue itself does: slots of schedules, and calls of webhooks. */
+	async #submitDue({ schedules, webhooks }: NextDue): Promise<boolean> {
+		const deps = { ...this.#deps, store: this.#worker };
+		const fires = schedules ? Math.min(SCHEDULES_MAX, Math.floor((this.#left - RESERVE - STATEMENTS.schedules) / STATEMENTS.schedule)) : 0;
+		if (fires > 0) await fireSchedules(deps, fires);
+		const tells = webhooks && this.#affords(STATEMENTS.webhooks);
+		if (tells) await tellWebhooks(deps, WEBHOOKS_MAX);
+		return fires > 0 || tells;
 	}
 
 	/**
@@ -324,7 +366,8 @@ class Pass {
 	}
 
 	#start(job: Claimed): void {
-		const attempt = startAttempt(job, this.#deps);
+		const { execute = (job: Claimed) => startAttempt(job, this.#deps) } = this.#deps;
+		const attempt = execute(job);
 		const run: Run = { job, attempt, startedAt: this.#now };
 		this.#running.set(job.id, run);
 		const running = { cancel: () => attempt.stop("cancelled"), release: () => attempt.stop("stopping") };
@@ -366,7 +409,7 @@ class Pass {
 		const mayTry = (): boolean => this.#left >= recordCost(left) + STATEMENTS.look;
 		for (let pauseMs = STORE_RETRY_MS; mayTry(); pauseMs = Math.min(2 * pauseMs, STORE_RETRY_MS_MAX)) {
 			try {
-				return [...moved, ...(await this.#worker.finishIfLeased(left, this.#now))];
+				return [...moved, ...(await this.#worker.finishIfLeased(left, this.#now, this.#affords(recordCost(left) + STATEMENTS.refuse)))];
 			} catch (error) {
 				if (error instanceof PartlyRecorded) {
 					moved.push(...error.moved);
@@ -507,7 +550,8 @@ class Pass {
 const endingsOf = (ended: readonly Ended[]): Ending[] => ended.map(({ ending }) => ending);
 function recordCost(endings: readonly Ending[]): number {
 	if (endings.length === 0) return 0;
-	return STATEMENTS.record + (endings.some(ending => "followUps" in ending) ? STATEMENTS.followUps : 0);
+	const record = endings.every(({ outcome }) => outcome === "done") ? STATEMENTS.recordDone : STATEMENTS.record;
+	return record + (endings.some(ending => "followUps" in ending) ? STATEMENTS.followUps : 0);
 }
 
 const OUTCOME_OF_ENDING: Record<Ending["outcome"], Outcome> = {

@@ -39,12 +39,12 @@ export function jobText(job: Job, options: JobTextOptions = {}): string {
 	const history = options.history === undefined ? "" : `,"history":${text(options.history.map(event => toWireEvent(event, job)))}`;
 	return (
 		`{"job_id":"${id}","id":"${id}","tenant_id":${text(job.tenant)},"task":${text(job.task)},"status":"${statusOf(job.state)}","reason":${text(job.reason)}` +
-		`,"payload":${shown(job.payload, options)},"result":${shown(job.result ?? "null", options)},"error_message":${message},"error":${job.error ?? "null"}` +
+		`,"payload":${shown(job.payload, options)},"result":${shown(job.result ?? "null", options)},"error_message":${message},"error":${job.error ?? "null"},"fingerprint":${text(job.fingerprint)}` +
 		`,"attempt":${attemptOf(job)},"max_attempts":${job.maxRetries + 1},"retry_count":${job.failures},"max_retries":${job.maxRetries},"lost_count":${job.losses}` +
 		`,"priority":${job.priority},"key":${text(job.key)},"tags":${text(job.tags)},"progress":${job.progress ?? "null"},"timeout_ms":${job.timeoutMs}` +
 		`,"created_at":${instantText(job.createdAt)},"run_at":${instantText(job.runAt)},"start_by":${instantText(job.startBy)}` +
 		`,"started_at":${instantText(startedAt)},"completed_at":${instantText(completedAt)},"cancel_requested_at":${instantText(job.cancelRequestedAt)}` +
-		`,"timing":{"waited_ms":${waitedMs},"ran_ms":${ranMs}},"worker":${text(job.worker)},"trace_id":"${job.traceId}"` +
+		`,"timing":{"waited_ms":${waitedMs},"ran_ms":${ranMs}},"worker":${text(job.worker)},"copy_of":${text(job.copyOf)},"webhook_url":${text(job.webhookUrl)},"trace_id":"${job.traceId}"` +
 		`,"links":{"self":"/api/jobs/${id}","dashboard":"/#/jobs/${id}"}${history}}`
 	);
 }
@@ -63,6 +63,8 @@ function toWireEvent({ seq, at, kind, data }: JobEvent, job: Job) {
 		...(typeof run_at === "number" ? { run_at: instant(run_at) } : {}),
 	};
 }
+
+const OPENED = " So many failed alike that the tenant's jobs of this task wait now; one a minute probes.";
 
 function sentence(kind: JobEvent["kind"], data: JobEvent["data"], job: Job): string {
 	const message = (data.error as { message?: string } | null | undefined)?.message;
@@ -83,7 +85,7 @@ function sentence(kind: JobEvent["kind"], data: JobEvent["data"], job: Job): str
 		case "cancelled":
 			return data.reason === "expired" ? "Cancelled: it could not start before its deadline." : "Cancelled on request.";
 		case "retry":
-			return `The attempt failed: ${message ?? "no message"}. It is tried again.`;
+			return `The attempt failed: ${message ?? "no message"}. It is tried again.${data.circuit === "opened" ? OPENED : ""}`;
 		case "snoozed":
 			return "The task asked to be run again later.";
 		case "released":
@@ -94,5 +96,7 @@ function sentence(kind: JobEvent["kind"], data: JobEvent["data"], job: Job): str
 			return "A cancel was requested; the task was asked to stop.";
 		case "retried":
 			return "Put back in line.";
+		case "refused":
+			return `A late result${data.outcome === undefined ? "" : ` (${data.outcome})`} was refused: its lease was lost before.`;
 	}
 }

@@ -1,6 +1,6 @@
 /** The HTTP API. Owns headers, timeouts, and turning every trouble into a Problem whose message can be shown as it is. */
 
-/** @import { Job, JobList, Metrics, Submission, Task } from "./types.js" */
+/** @import { BulkAction, BulkMatched, DeadLetterGroup, Job, JobList, Metrics, NewBulkAction, NewSchedule, Schedule, Submission, Task, Worker } from "./types.js" */
 
 const TIMEOUT_MS = 15_000;
 
@@ -21,14 +21,14 @@ export class Problem extends Error {
 /**
  * @typedef {object} Options
  * @property {string | null} [tenant] null reads across all tenants
- * @property {Record<string, string | number | null | undefined>} [query]
+ * @property {Record<string, string | number | boolean | null | undefined>} [query]
  * @property {unknown} [body]
  * @property {AbortSignal} [signal]
  * @property {number} [waitMs] how long the server may hold the answer back
  */
 
 /**
- * @param {"GET" | "POST"} method
+ * @param {"GET" | "POST" | "PATCH" | "DELETE"} method
  * @param {string} path
  * @param {Options} options
  * @returns {Promise<any>}
@@ -54,7 +54,7 @@ async function request(method, path, { tenant = null, query = {}, body, signal, 
 			body: body === undefined ? undefined : JSON.stringify(body),
 			signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
 		});
-		answer = await response.json().catch(() => null);
+		answer = response.status === 204 ? {} : await response.json().catch(() => null);
 	} catch (error) {
 		if (signal?.aborted) throw error;
 		throw new Problem(timeout.aborted ? "The server took too long to answer." : "The server cannot be reached.");
@@ -119,6 +119,129 @@ export const submitJob = (tenant, body) => request("POST", "/api/jobs", { tenant
 export const actOnJob = (job, verb) =>
 	request("POST", `/api/jobs/${encodeURIComponent(job.id)}/${verb}`, { tenant: job.tenant_id, body: {} });
 
+/**
+ * The job again with another payload, as a new job of the same tenant.
+ * @param {Job} job
+ * @param {unknown} payload
+ * @returns {Promise<Job>}
+ */
+export const copyJob = (job, payload) =>
+	request("POST", `/api/jobs/${encodeURIComponent(job.id)}/copy`, { tenant: job.tenant_id, body: { payload } });
+
+/**
+ * @param {Job} job
+ * @returns {Promise<void>}
+ */
+export const deleteJob = job => request("DELETE", `/api/jobs/${encodeURIComponent(job.id)}`, { tenant: job.tenant_id });
+
+/**
+ * @param {string | null} tenant
+ * @param {{ fingerprint?: string, task?: string | null, reason?: string | null, limit?: number }} query
+ * @param {AbortSignal} signal
+ * @returns {Promise<DeadLetterGroup[]>} the largest first
+ */
+export const listDeadLetterGroups = (tenant, query, signal) =>
+	request("GET", "/api/dead-letters/groups", { tenant, query, signal }).then(answer => answer.groups);
+
+/**
+ * What an action would act on; nothing is changed.
+ * @param {string | null} tenant
+ * @param {NewBulkAction} body
+ * @param {AbortSignal} signal
+ * @returns {Promise<BulkMatched>}
+ */
+export const tryBulkAction = (tenant, body, signal) =>
+	request("POST", "/api/bulk-actions", { tenant, query: { dry_run: true }, body, signal });
+
+/**
+ * @param {string | null} tenant
+ * @param {NewBulkAction} body
+ * @returns {Promise<BulkAction>}
+ */
+export const startBulkAction = (tenant, body) => request("POST", "/api/bulk-actions", { tenant, body });
+
+/**
+ * @param {string | null} tenant
+ * @param {number} limit
+ * @param {AbortSignal} signal
+ * @returns {Promise<BulkAction[]>} the latest first
+ */
+export const listBulkActions = (tenant, limit, signal) =>
+	request("GET", "/api/bulk-actions", { tenant, query: { limit }, signal }).then(answer => answer.bulk_actions);
+
+/**
+ * @param {BulkAction} action
+ * @param {AbortSignal} signal
+ * @returns {Promise<BulkAction>}
+ */
+export const getBulkAction = (action, signal) =>
+	request("GET", `/api/bulk-actions/${encodeURIComponent(action.id)}`, { tenant: action.tenant_id, signal });
+
+/**
+ * @param {BulkAction} action
+ * @returns {Promise<BulkAction>}
+ */
+export const stopBulkAction = action =>
+	request("POST", `/api/bulk-actions/${encodeURIComponent(action.id)}/stop`, { tenant: action.tenant_id, body: {} });
+
+/**
+ * @param {string | null} tenant
+ * @param {string | null} cursor
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ schedules: Schedule[], next_cursor: string | null }>}
+ */
+export const listSchedules = (tenant, cursor, signal) => request("GET", "/api/schedules", { tenant, query: { cursor }, signal });
+
+/**
+ * @param {string} tenant
+ * @param {NewSchedule} body
+ * @returns {Promise<Schedule>}
+ */
+export const createSchedule = (tenant, body) => request("POST", "/api/schedules", { tenant, body });
+
+/** @param {Schedule} schedule */
+const schedulePath = schedule => `/api/schedules/${encodeURIComponent(schedule.name)}`;
+
+/**
+ * @param {Schedule} schedule
+ * @param {boolean} paused
+ * @returns {Promise<Schedule>}
+ */
+export const pauseSchedule = (schedule, paused) =>
+	request("PATCH", schedulePath(schedule), { tenant: schedule.tenant_id, body: { paused } });
+
+/**
+ * @param {Schedule} schedule
+ * @returns {Promise<Job>}
+ */
+export const runSchedule = schedule => request("POST", `${schedulePath(schedule)}/run`, { tenant: schedule.tenant_id, body: {} });
+
+/**
+ * @param {Schedule} schedule
+ * @returns {Promise<void>}
+ */
+export const deleteSchedule = schedule => request("DELETE", schedulePath(schedule), { tenant: schedule.tenant_id });
+
+/**
+ * @param {AbortSignal} signal
+ * @returns {Promise<Worker[]>}
+ */
+export const listWorkers = signal => request("GET", "/api/workers", { query: { limit: 200 }, signal }).then(answer => answer.workers);
+
+/**
+ * Closes the circuits of a task, for all tenants, and ends its holds.
+ * @param {string} task
+ * @returns {Promise<{ task: string, reset: number }>}
+ */
+export const resetCircuit = task => request("POST", `/api/tasks/${encodeURIComponent(task)}/circuit/reset`, { body: {} });
+
+/**
+ * The tasks as they stand now: which are held, and where circuits are open.
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Task[]>}
+ */
+export const getTasks = signal => request("GET", "/api/tasks", { signal }).then(answer => answer.tasks);
+
 /** @type {Promise<Task[]> | null} */
 let tasks = null;
 
@@ -127,7 +250,7 @@ let tasks = null;
  * @returns {Promise<Task[]>}
  */
 export function listTasks() {
-	tasks ??= request("GET", "/api/tasks", {}).then(answer => answer.tasks);
+	tasks ??= getTasks();
 	tasks.catch(() => {
 		tasks = null;
 	});

@@ -3,10 +3,13 @@
 import { h } from "./dom.js";
 import { header } from "./header.js";
 import { connect, setScope } from "./live.js";
+import { deadLetterGroupPage } from "./pages/deadLetterGroup.js";
+import { deadLettersPage } from "./pages/deadLetters.js";
 import { jobPage } from "./pages/job.js";
 import { jobsPage } from "./pages/jobs.js";
 import { overviewPage } from "./pages/overview.js";
 import { submitPage } from "./pages/submit.js";
+import { isSystemSection, systemPage } from "./pages/system.js";
 import { currentRoute, href } from "./router.js";
 
 /** @import { Page, Route } from "./types.js" */
@@ -16,7 +19,10 @@ function pageFor({ path }) {
 	if (path.length === 0) return overviewPage;
 	if (path[0] === "jobs" && path.length === 1) return jobsPage;
 	if (path[0] === "jobs" && path.length === 2) return jobPage;
+	if (path[0] === "dead-letters" && path.length === 1) return deadLettersPage;
+	if (path[0] === "dead-letters" && path.length === 2) return deadLetterGroupPage;
 	if (path[0] === "submit" && path.length === 1) return submitPage;
+	if (path[0] === "system" && path.length <= 2 && isSystemSection(path[1])) return systemPage;
 	return nowherePage;
 }
 

@@ -91,6 +91,23 @@ export function clockTime(at, today = at) {
 export const clockTimeMs = at => `${time.format(at)}.${String(Math.floor(at) % 1000).padStart(3, "0")}`;
 
 /**
+ * Mon 30 Nov, 02:30 in a time zone; in UTC where the browser does not know it.
+ * @param {string} instant
+ * @param {string} timeZone
+ */
+export function zonedTime(instant, timeZone) {
+	const at = Date.parse(instant);
+	/** @type {Intl.DateTimeFormatOptions} */
+	const parts = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+	if (at % MINUTE !== 0) parts.second = "2-digit";
+	try {
+		return new Intl.DateTimeFormat("en-GB", { ...parts, timeZone }).format(at);
+	} catch {
+		return `${new Intl.DateTimeFormat("en-GB", { ...parts, timeZone: "UTC" }).format(at)} UTC`;
+	}
+}
+
+/**
  * For titles: the exact instant, in UTC as the API has it.
  * @param {string} instant
  */

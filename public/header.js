@@ -11,7 +11,9 @@ import { nextTheme, theme } from "./theme.js";
 const PAGES = [
 	{ path: [], label: "Overview" },
 	{ path: ["jobs"], label: "Jobs" },
+	{ path: ["dead-letters"], label: "Dead letters" },
 	{ path: ["submit"], label: "Submit" },
+	{ path: ["system"], label: "System" },
 ];
 const OTHER = "\u0000other";
 /** Below this the clocks agree well enough to say nothing. */

@@ -11,7 +11,7 @@ const TICK_MISSING_MS = 30_000;
  * Grey and green need nobody, amber resolves by itself, red needs a person.
  * @param {Metrics} metrics
  * @param {number} now
- * @returns {{ level: "well" | "busy" | "sick", text: string, link?: { text: string, status: string } }}
+ * @returns {{ level: "well" | "busy" | "sick", text: string, link?: { text: string, path: string[], status?: string } }}
  */
 export function health(metrics, now) {
 	const { ready, dead_letter_queue: dead, workers } = metrics;
@@ -22,20 +22,20 @@ export function health(metrics, now) {
 		return {
 			level: "sick",
 			text: `${since}, and ${plural(ready, "job")} ${ready === 1 ? "is" : "are"} due. Does the server tick?`,
-			link: { text: "See them", status: "pending" },
+			link: { text: "See them", path: ["jobs"], status: "pending" },
 		};
 	}
 	if (dead > 0) {
 		return {
 			level: "sick",
 			text: `${plural(dead, "job")} ${dead === 1 ? "was given up and needs" : "were given up and need"} a look.`,
-			link: { text: "Open dead letters", status: "dead_letter" },
+			link: { text: "Open dead letters", path: ["dead-letters"] },
 		};
 	}
 	if (workers && workers.size > 0 && workers.busy >= workers.size && ready > 0) {
 		return {
 			level: "busy",
-			text: `All ${plural(workers.size, "worker")} ${workers.size === 1 ? "is" : "are"} busy; ${plural(ready, "job")} ${ready === 1 ? "waits" : "wait"} for a free one.`,
+			text: `All ${plural(workers.size, "slot")} ${workers.size === 1 ? "is" : "are"} busy; ${plural(ready, "job")} ${ready === 1 ? "waits" : "wait"} for a free one.`,
 		};
 	}
 	return { level: "well", text: "Healthy. Nothing needs you." };

@@ -117,6 +117,7 @@ export function eventList(history) {
 					"div",
 					{ class: "what" },
 					event.text,
+					event.circuit && h("span", { class: "event-mark" }, `circuit ${event.circuit}`),
 					error && !event.text.includes(error.message) && h("span", { class: "event-error" }, error.message),
 					error?.stack && h("details", null, h("summary", null, "Stack"), h("pre", { class: "well", tabindex: 0 }, error.stack)),
 				),

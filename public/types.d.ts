@@ -17,6 +17,10 @@ export interface HistoryEvent {
 	worker?: string | null;
 	error?: string | JobError | null;
 	run_at?: string | null;
+	/** How a late result would have ended the job. */
+	outcome?: string;
+	/** Whether this attempt opened or closed the circuit of its tenant and task. */
+	circuit?: "opened" | "closed";
 }
 
 export interface Job {
@@ -49,6 +53,10 @@ export interface Job {
 	timing: { waited_ms: number | null; ran_ms: number | null } | null;
 	trace_id: string | null;
 	worker: string | null;
+	/** Of its latest error: alike errors have the same. */
+	fingerprint: string | null;
+	copy_of: string | null;
+	webhook_url: string | null;
 	/** Why a pending job does not run yet, in words. */
 	waiting_for?: { code: string; text: string; until: string | null } | null;
 	/** Present with `include=history`. */
@@ -77,9 +85,22 @@ export interface Metrics {
 	finished_total: number;
 	last_tick_at: string | null;
 	next_wake_at: string | null;
-	workers: { busy: number; size: number } | null;
+	workers: Pool | null;
 	/** Moves with any change of the queue. */
 	version: number;
+}
+
+/** The workers of the process that answers; `desired` is of the whole queue. */
+export interface Pool {
+	busy: number;
+	size: number;
+	running: number;
+	min: number;
+	max: number;
+	desired: number;
+	reason: string;
+	/** The newest last. */
+	scaled: { at: string; from: number; to: number; reason: string }[];
 }
 
 export interface Task {
@@ -89,6 +110,111 @@ export interface Task {
 	input_schema: unknown;
 	timeout_ms: number;
 	retry: { max_retries: number; base_ms: number; factor: number; max_ms: number };
+	served_by: "this process" | "remote workers";
+	paused: boolean;
+	/** All its jobs wait until then. */
+	held_until: string | null;
+	/** Tenants whose jobs of it wait since they kept failing. */
+	circuits_open: number;
+}
+
+/** Failed jobs and dead letters that are alike: one task, one fingerprint, one reason. */
+export interface DeadLetterGroup {
+	fingerprint: string;
+	task: string;
+	reason: string;
+	message: string | null;
+	count: number;
+	tenants: number;
+	first_seen_at: string;
+	last_seen_at: string;
+	example_job_id: string;
+	example_tenant_id: string;
+}
+
+export type BulkActionKind = "retry" | "cancel" | "delete";
+
+/** The body of POST /api/bulk-actions, as far as the page uses it. */
+export interface NewBulkAction {
+	action: BulkActionKind;
+	filter: JobFilter;
+	rate_per_s?: number;
+	canary?: number;
+	name?: string;
+	if_matched?: number;
+}
+
+export interface JobFilter {
+	status?: JobStatus | JobStatus[];
+	task?: string;
+	tag?: string;
+	fingerprint?: string;
+	reason?: string;
+}
+
+export interface BulkAction {
+	id: string;
+	action: BulkActionKind;
+	name: string | null;
+	tenant_id: string | null;
+	filter: JobFilter | null;
+	ids_count: number | null;
+	rate_per_s: number | null;
+	canary: number | null;
+	/** Absent in lists. */
+	canary_jobs?: string[];
+	status: "running" | "canary" | "done" | "stopped";
+	reason: string | null;
+	seen: number;
+	changed: number;
+	skipped: number;
+	created_at: string;
+	updated_at: string;
+	ended_at: string | null;
+}
+
+export interface BulkMatched {
+	/** gte: there are more, and no further was counted. */
+	matched: { value: number; relation: "eq" | "gte" };
+	by_task: Record<string, number>;
+	by_tenant: Record<string, number>;
+}
+
+export interface Schedule {
+	name: string;
+	tenant_id: string;
+	task: string;
+	payload: unknown;
+	cron: string;
+	timezone: string;
+	missed: "skip" | "one";
+	overlap: "skip" | "queue";
+	paused: boolean;
+	last_at: string | null;
+	last_job_id: string | null;
+	next_at: string | null;
+	next_five: string[];
+}
+
+/** The body of POST /api/schedules. */
+export interface NewSchedule {
+	name: string;
+	task: string;
+	payload: unknown;
+	cron: string;
+	timezone?: string;
+	missed?: string;
+	overlap?: string;
+}
+
+export interface Worker {
+	name: string;
+	kind: "process" | "remote";
+	tasks: string[];
+	running: number;
+	first_seen_at: string;
+	last_seen_at: string;
+	version: string;
 }
 
 /** The body of POST /api/jobs. */

@@ -184,8 +184,8 @@ describe("imports", () => {
 		).toEqual([]);
 	});
 
-	it("of lib/ lead to lib/, hono and zod only: no Node, no driver, no other room", () => {
-		expect(strangers(inRoom("lib"), name => /^(?:lib\/|hono$|hono\/|zod$)/.test(name))).toEqual([]);
+	it("of lib/ lead to lib/, hono, zod and croner only: no Node, no driver, no other room", () => {
+		expect(strangers(inRoom("lib"), name => /^(?:lib\/|hono$|hono\/|zod$|croner$)/.test(name))).toEqual([]);
 	});
 
 	it("of lib/storage/ lead to lib/storage, the job and its history only", () => {
@@ -321,7 +321,7 @@ describe("functions", () => {
 describe("files", () => {
 	it("of lib, functions and emulator say first what they own", () => {
 		const silent = [...inRoom("lib"), ...inRoom("functions"), ...inRoom("emulator")].filter(
-			({ text }) => !/^\/\*\*[\s\S]*?\w[\s\S]*?\*\//.test(text),
+			({ text }) => !/^(?:#!.*\n)?\/\*\*[\s\S]*?\w[\s\S]*?\*\//.test(text),
 		);
 		expect(silent.map(({ path }) => path)).toEqual([]);
 	});

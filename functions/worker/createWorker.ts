@@ -6,9 +6,10 @@
 import type { Context } from "hono";
 import { systemClock, systemRandom } from "../../lib/clock.ts";
 import { compose, type Functions } from "../../lib/compose.ts";
-import type { Config } from "../../lib/config.ts";
+import { type Config, slotsOf } from "../../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots, type TickStatus } from "../../lib/context.ts";
 import { createLog, messageOf } from "../../lib/log.ts";
+import { readAllow } from "../../lib/outside.ts";
 import { Problem, problemResponse } from "../../lib/problem.ts";
 import type { Engine } from "../../lib/storage/engine.ts";
 import { Names } from "../../lib/storage/names.ts";
@@ -16,6 +17,7 @@ import type { StorageDefaults } from "../../lib/storage/storage.ts";
 import { storeOver } from "../../lib/storage/store.ts";
 import type { TaskRegistry } from "../../lib/task.ts";
 import { STATEMENTS_LEAST, startTick, type TickTrigger } from "../../lib/tick.ts";
+import { createFetchOutside } from "./fetchOutside.ts";
 import { addFiles } from "./files.ts";
 import { pushMetrics } from "./liveMetrics.ts";
 import type { DurableObjects, Fetcher, Invocation, Scheduled } from "./platform.ts";
@@ -69,7 +71,7 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 	function invoke(env: Env): Invoked {
 		settings ??= readVars(env as Readonly<Record<string, unknown>>, own);
 		worker ||= `worker:${random.traceId().slice(0, 12)}`;
-		const { config } = settings;
+		const { config, outsideAllow, webhookSecrets } = settings;
 		const engine = open(env);
 		const wake = new Bell();
 		const deps: Deps = {
@@ -79,10 +81,13 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 			log,
 			config,
 			tasks,
+			fetchOutside: createFetchOutside({ allow: outsideAllow }),
+			outsideAllow: readAllow(outsideAllow),
+			webhookSecrets,
 			worker,
 			wake,
 			ended: new Announcements(),
-			slots: new Slots(config.workers, wake),
+			slots: new Slots(slotsOf(config), wake),
 			running: new Map(),
 			ticks,
 			platform: { attemptMs: config.timeoutMsMax, looksMax: LOOKS_MAX },

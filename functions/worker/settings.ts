@@ -1,10 +1,17 @@
 /** What a Worker can be told by its vars: the same names as everywhere, with defaults and bounds that fit what Workers allow. */
 import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config, variableOf } from "../../lib/config.ts";
+import { messageOf } from "../../lib/log.ts";
+import { readAllow } from "../../lib/outside.ts";
+import { readWebhookSecrets } from "../../lib/webhook.ts";
 
 export interface WorkerSettings {
 	readonly config: Config;
 	/** Whether it answers under other names than this machine's. */
 	readonly open: boolean;
+	/** Hosts and networks inside that tasks may call although a user named them. */
+	readonly outsideAllow: string;
+	/** `whsec_…`, the current one first. Never shown. */
+	readonly webhookSecrets: readonly string[];
 	/** What is wrong with the vars, as sentences. */
 	readonly mistakes: readonly string[];
 }
@@ -39,5 +46,18 @@ export function readVars(vars: Readonly<Record<string, unknown>>, { defaults, bo
 		return initial;
 	};
 	const config = Object.fromEntries((Object.keys(CONFIG_DEFAULT) as (keyof Config)[]).map(name => [name, read(name)])) as unknown as Config;
-	return { config, open: vars.TICKQ_OPEN === "true" || vars.TICKQ_OPEN === true, mistakes };
+	const readable = <T>(variable: string, read: (text: string) => T): T => {
+		try {
+			return read(String(vars[variable] ?? ""));
+		} catch (error) {
+			mistakes.push(`${variable}: ${messageOf(error)}.`);
+			return read("");
+		}
+	};
+	const outsideAllow = readable("TICKQ_OUTSIDE_ALLOW", text => {
+		readAllow(text);
+		return text;
+	});
+	const webhookSecrets = readable("TICKQ_WEBHOOK_SECRETS", readWebhookSecrets);
+	return { config, open: vars.TICKQ_OPEN === "true" || vars.TICKQ_OPEN === true, outsideAllow, webhookSecrets, mistakes };
 }

@@ -4,7 +4,7 @@
  *
  * Every verb is one statement or one atomic batch. Time, ids and randomness are arguments; instants are epoch milliseconds.
  */
-import type { Job, JobEvent, JobRef, State, Status } from "../job.ts";
+import type { Job, JobEvent, JobRef, Reason, State, Status } from "../job.ts";
 
 /** A job to be stored. */
 export interface NewJob {
@@ -23,20 +23,40 @@ export interface NewJob {
 	readonly tail: number;
 	readonly traceId: string;
 	readonly traceParent?: string;
-	/** Unique per tenant until `expiresAt`; `fingerprint` tells whether a second request with it is the same request. */
-	readonly idempotency?: { readonly key: string; readonly fingerprint: string; readonly expiresAt: number };
+	/** The public id of the job that it is a copy of. */
+	readonly copyOf?: string;
+	/** Called when the job has ended; null: nothing, also where its tenant has a webhook. */
+	readonly webhookUrl?: string | null;
+	/**
+	 * Unique per tenant and kind until `expiresAt`; `fingerprint` tells whether a second request with it is the same request.
+	 * `request` (if absent) is what a client sends; `slot` is one instant of a schedule, or one ending that is told to a webhook.
+	 */
+	readonly idempotency?: { readonly kind?: KeyKind; readonly key: string; readonly fingerprint: string; readonly expiresAt: number };
 }
+/** What a key in the store stands for; the numbers of `keys.kind`. */
+export const KEY_KINDS = { request: 1, slot: 3 } as const;
+export type KeyKind = keyof typeof KEY_KINDS;
 
-/** `created`: `id` is new; jobs that are stored together are created at the latest of their instants. `replayed`: the same request came before, `id` is its job. The other two stored nothing. */
+/**
+ * `created`: `id` is new; jobs that are stored together are created at the latest of their instants; `webhookUrl` is its own or its
+ * tenant's. `replayed`: the same request came before, `id` is its job. The other two stored nothing.
+ */
 export type SubmitAnswer =
-	| { readonly status: "created"; readonly id: number; readonly createdAt: number }
+	| { readonly status: "created"; readonly id: number; readonly createdAt: number; readonly webhookUrl: string | null }
 	| { readonly status: "replayed" | "key_conflict"; readonly id: number }
 	| { readonly status: "backlog_full" };
 
-export interface ListQuery {
+/** Which jobs; what is absent does not matter. */
+export interface JobFilter {
 	readonly statuses?: readonly Status[];
 	readonly task?: string;
 	readonly tag?: string;
+	readonly fingerprint?: string;
+	readonly reason?: Reason;
+	readonly createdAfter?: number;
+	readonly createdBefore?: number;
+}
+export interface ListQuery extends JobFilter {
 	/** Jobs with a smaller id only: where the page before ended. */
 	readonly before?: number;
 	readonly limit: number;
@@ -72,10 +92,128 @@ export interface Changed {
 	readonly changed: boolean;
 }
 
-/** Reading jobs: of one tenant, or of all where the caller may. */
+/** Failed jobs and dead letters that are alike: one task, one fingerprint, one reason. */
+export interface DeadLetterGroup {
+	readonly task: string;
+	readonly fingerprint: string;
+	readonly reason: Reason;
+	readonly count: number;
+	readonly tenants: number;
+	/** When the first and the latest of them that are still there ended. */
+	readonly firstSeenAt: number;
+	readonly lastSeenAt: number;
+	/** The newest of them. */
+	readonly example: Job;
+}
+
+export const BULK_ACTIONS = ["retry", "cancel", "delete"] as const;
+export type BulkActionKind = (typeof BULK_ACTIONS)[number];
+/** The statuses that an action changes; jobs of others are left as they are. */
+export const ACTS_ON: Readonly<Record<BulkActionKind, readonly Status[]>> = {
+	retry: ["failed", "dead_letter", "cancelled"],
+	cancel: ["pending", "running"],
+	delete: ["done", "failed", "dead_letter", "cancelled"],
+};
+/** running: acts · canary: waits for the end of its first jobs · done · stopped: by request, or since a canary failed (`reason`). */
+export const BULK_STATUSES = ["running", "canary", "done", "stopped"] as const;
+export type BulkStatus = (typeof BULK_STATUSES)[number];
+
+export interface NewBulkAction {
+	readonly action: BulkActionKind;
+	readonly name?: string;
+	/** Jobs by what they are like, or by number; one of both. */
+	readonly filter?: JobFilter;
+	readonly ids?: readonly number[];
+	/** Jobs a second at most. */
+	readonly ratePerS?: number;
+	/** So many first, and the others only once those are done. */
+	readonly canary?: number;
+}
+export interface BulkAction extends NewBulkAction {
+	readonly id: number;
+	/** Whose jobs; null: of all tenants. */
+	readonly tenant: string | null;
+	readonly status: BulkStatus;
+	readonly reason: string | null;
+	readonly createdAt: number;
+	readonly updatedAt: number;
+	readonly endedAt: number | null;
+	/** Jobs that it has looked at, changed, and left as they were since they no longer were ones to change. */
+	readonly seen: number;
+	readonly changed: number;
+	readonly skipped: number;
+	/** The jobs of the canary. */
+	readonly canaryIds: readonly number[];
+}
+
+/** What a bulk action would act on. `value` is counted up to as many as were asked for; `relation` is gte where there may be more. */
+export interface Matched {
+	readonly value: number;
+	readonly relation: "eq" | "gte";
+	readonly byTask: readonly { readonly task: string; readonly jobs: number }[];
+	readonly byTenant: readonly { readonly tenant: string; readonly jobs: number }[];
+	/** The newest of them. */
+	readonly sample: readonly (JobRef & { readonly createdAt: number })[];
+}
+
+export interface NewSchedule {
+	readonly name: string;
+	readonly task: string;
+	/** JSON text. */
+	readonly payload: string;
+	readonly cron: string;
+	readonly timezone: string;
+	/** What becomes of slots that nobody was there for: none of them runs, or the latest. */
+	readonly missed: "skip" | "one";
+	/** Whether a slot whose forerunner has not ended is left out, or waits in line. */
+	readonly overlap: "skip" | "queue";
+	readonly paused: boolean;
+	readonly maxRetries: number;
+	/** The next slot; null: there is none (any more). */
+	readonly nextAt: number | null;
+}
+export interface Schedule extends NewSchedule {
+	readonly id: number;
+	readonly tenant: string;
+	readonly createdAt: number;
+	readonly updatedAt: number;
+	/** The latest slot that was due, and the latest job that a slot has made, if it is still there. */
+	readonly lastAt: number | null;
+	readonly lastJob: JobRef | null;
+}
+export interface ScheduleMove {
+	readonly lastAt: number | null;
+	readonly nextAt: number | null;
+	readonly lastJobId: number | null;
+}
+export interface DueSchedule extends Schedule {
+	/** Whether that job still waits or runs. */
+	readonly lastJobOpen: boolean;
+}
+
+/** Reading jobs, schedules and bulk actions: of one tenant, or of all where the caller may. */
 export interface JobReader {
 	getJob(ref: JobRef): Promise<Job | null>;
+	/** The jobs of these numbers that are there. */
+	getJobsById(ids: readonly number[]): Promise<Job[]>;
 	listJobs(query: ListQuery): Promise<JobPage>;
+	/** Failed jobs and dead letters by what went wrong, the largest group first. Cost: an index entry for each of them, 100,000 at most: of more some are not counted. */
+	deadLetterGroups(filter: Pick<JobFilter, "task" | "reason" | "fingerprint">, limit: number): Promise<DeadLetterGroup[]>;
+	/** Counts jobs that a filter matches, or those of these numbers that are there: so many at most. */
+	countMatching(filter: JobFilter | readonly number[], most: number): Promise<Matched>;
+	/**
+	 * Starts an action on many jobs; ticks carry it out. It acts on jobs that are there by now, the newest first. With `most` only while
+	 * fewer of this tenant's (or of those for all tenants) are under way; null: as many are.
+	 */
+	startBulkAction(action: NewBulkAction, nowMs: number): Promise<BulkAction>;
+	startBulkAction(action: NewBulkAction, nowMs: number, most: number): Promise<BulkAction | null>;
+	getBulkAction(id: number): Promise<BulkAction | null>;
+	/** The latest first. */
+	listBulkActions(limit: number): Promise<BulkAction[]>;
+	/** Null: there is none. One that has ended stays as it is. */
+	stopBulkAction(id: number, nowMs: number): Promise<BulkAction | null>;
+	/** By tenant and name, so many after `after` ("tenant name" of the last one before). */
+	listSchedules(limit: number, after?: { readonly tenant: string; readonly name: string }): Promise<Schedule[]>;
 	historyOf(job: Job): Promise<JobEvent[]>;
 	/** One row, whatever the number of jobs or tenants. */
 	counts(): Promise<QueueCounts>;
@@ -91,6 +229,21 @@ export interface TenantStore extends JobReader {
 	cancelJob(ref: JobRef, nowMs: number): Promise<Changed | null>;
 	/** Puts a failed, dead or cancelled job back in line: same id, failures and losses 0, its history goes on. Others stay as they are. */
 	retryJob(ref: JobRef, nowMs: number): Promise<Changed | null>;
+	/** Deletes a job that has ended, with history and tags. Others stay as they are: `changed` is false. */
+	deleteJob(ref: JobRef, nowMs: number): Promise<Changed | null>;
+	getSchedule(name: string): Promise<Schedule | null>;
+	/**
+	 * Makes a schedule, or gives the one of this name what is new. With `most` it only makes one, and only while the tenant has fewer: null
+	 * when there is one of this name, or as many as may be.
+	 */
+	putSchedule(schedule: NewSchedule, nowMs: number, most?: number): Promise<Schedule | null>;
+	/** Whether there was one. */
+	deleteSchedule(name: string): Promise<boolean>;
+	/** What is called when a job of this tenant ends that names nothing else; null: nothing. */
+	getWebhook(): Promise<string | null>;
+	setWebhook(url: string | null): Promise<void>;
+	/** Whether anybody has served the task, or does: then a job of it may be submitted. */
+	knowsTask(task: string): Promise<boolean>;
 }
 
 export interface ClaimRequest {
@@ -114,6 +267,26 @@ export interface Lease {
 export interface LeaseExtension extends Lease {
 	readonly progress?: string;
 }
+/** How long a worker that is not this process may hold a lease, whatever it says. */
+export interface LeaseBounds {
+	/** From its start, of a job that has no timeout of its own. */
+	readonly heldMsMax: number;
+	/** Beyond its timeout, and from the moment when a cancel was asked for. */
+	readonly graceMs: number;
+}
+export interface LeaseHeld {
+	readonly id: number;
+	readonly cancelRequested: boolean;
+	readonly leaseUntil: number;
+}
+
+/** What an attempt that failed says to others of its lane. */
+export interface Failure {
+	/** JSON text. */
+	readonly error: string;
+	/** Groups alike errors. */
+	readonly fingerprint: string;
+}
 
 /**
  * How an attempt ended. `retry` becomes a dead letter when the retries are spent; `retry`, `snooze` and `release` become `cancelled`
@@ -122,8 +295,15 @@ export interface LeaseExtension extends Lease {
 export type Ending = Lease &
 	(
 		| { readonly outcome: "done"; readonly result: string; readonly followUps?: readonly FollowUp[] }
-		| { readonly outcome: "retry"; readonly delayMs: number; readonly error: string }
-		| { readonly outcome: "failed"; readonly error: string }
+		| (Failure & {
+				readonly outcome: "retry";
+				readonly delayMs: number;
+				/** Whose jobs of this task wait as long: the tenant's, or everybody's. */
+				readonly hold?: "tenant" | "task";
+				/** The circuit of the lane opens when this is the last of so many failures in a row that are alike; absent: never. */
+				readonly circuitFailures?: number;
+		  })
+		| (Failure & { readonly outcome: "failed" })
 		| { readonly outcome: "snooze"; readonly delayMs: number }
 		| { readonly outcome: "release" }
 		| { readonly outcome: "cancelled" }
@@ -143,19 +323,30 @@ export interface Moved extends JobRef {
 /** When something next needs doing, and what: `at` is not after `nowMs` when it is now. */
 export interface NextDue {
 	readonly at: number | null;
-	readonly reason: "ready" | "delayed" | "lease" | "start_by" | "prune" | "nothing";
-	/** When the first delayed job is due. */
+	readonly reason: "ready" | "delayed" | "reopen" | "lease" | "start_by" | "prune" | "schedule" | "bulk_action" | "webhook" | "nothing";
+	/** When the first delayed job is due, or the first held lane opens. */
 	readonly delayedAt: number | null;
 	/** Whether a claim may find something now, and which sweeps have something to do. */
 	readonly claim: boolean;
 	readonly leases: boolean;
 	readonly starts: boolean;
 	readonly old: boolean;
+	readonly schedules: boolean;
+	readonly bulkActions: boolean;
+	readonly webhooks: boolean;
 }
 
 /** Jobs that wait although they are due, grouped by the hold that keeps them. */
 export interface Held {
-	readonly code: "tenant_concurrency" | "tenant_paused" | "task_paused" | "task_concurrency" | "key_busy" | "delayed";
+	readonly code:
+		| "tenant_concurrency"
+		| "tenant_paused"
+		| "task_paused"
+		| "task_concurrency"
+		| "circuit_open"
+		| "retry_after"
+		| "key_busy"
+		| "delayed";
 	readonly jobs: number;
 	readonly tenants: number;
 }
@@ -176,13 +367,18 @@ export interface WorkerStore {
 	 * taken back, nothing is written. Counting what is held costs with the number of tenants: this is for people, not for ticks.
 	 */
 	rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal>;
-	/** Extends the leases that are still held and resets their losses. One that is missing in the answer is lost. */
-	extendLeases(leases: readonly LeaseExtension[], leaseMs: number, nowMs: number): Promise<{ id: number; cancelRequested: boolean }[]>;
 	/**
-	 * Ends the attempts whose lease is still held by that token; the others, and any but the first for one lease, change nothing and are
-	 * missing in the answer. Throws PartlyRecorded when the store fails in the middle.
+	 * Extends the leases that are still held and resets their losses. One that is missing in the answer is lost, or has been held for as
+	 * long as `bounds` allow: then it ends by itself.
 	 */
-	finishIfLeased(endings: readonly Ending[], nowMs: number): Promise<Moved[]>;
+	extendLeases(leases: readonly LeaseExtension[], leaseMs: number, nowMs: number, bounds?: LeaseBounds): Promise<LeaseHeld[]>;
+	/**
+	 * Ends the attempts whose lease is still held by that token. One that was ended before by the same token is answered as it stands; the
+	 * others, and any but the first for one lease, change nothing, are missing in the answer, and stand in the job's history as refused (a
+	 * bounded number). Throws PartlyRecorded when the store fails in the middle.
+	 * @param notes false: what is refused is not noted, for a caller that may send few statements
+	 */
+	finishIfLeased(endings: readonly Ending[], nowMs: number, notes?: boolean): Promise<Moved[]>;
 	/** Takes back at most `limit` leases that have run out: the job waits again, or is a dead letter with the third in a row. */
 	expireLeases(limit: number, nowMs: number): Promise<Moved[]>;
 	/** Cancels at most `limit` waiting jobs whose start deadline has passed. */
@@ -195,8 +391,53 @@ export interface WorkerStore {
 	leaseHolders(): Promise<string[]>;
 	/** Ends the leases of a worker that is known to be gone: they are lost now instead of when they run out. Answers how many. */
 	forfeitLeases(worker: string, nowMs: number): Promise<number>;
+	/**
+	 * Carries the bulk actions on that are due: on so many jobs at most. Answers the jobs that it changed; when the next is due is for
+	 * nextDue to say.
+	 */
+	advanceBulkActions(jobsMax: number, nowMs: number): Promise<readonly Moved[]>;
+	/** Schedules whose next slot has come, the longest due first. */
+	dueSchedules(limit: number, nowMs: number): Promise<DueSchedule[]>;
+	/** Moves a schedule on from the slot that was due, unless somebody else has. */
+	moveSchedule(schedule: Schedule, moved: ScheduleMove): Promise<void>;
+	/** Ended jobs whose webhook has not been told yet, the earliest first. */
+	untoldWebhooks(limit: number): Promise<Job[]>;
+	/** Their webhooks have been told: by jobs of their own. */
+	tellWebhooks(jobs: readonly Job[]): Promise<void>;
+	/** Says that a worker is there, for whoever looks: `listWorkers`. Its tasks become known. Throws TooManyTasks. */
+	seeWorker(worker: NewWorker, nowMs: number): Promise<void>;
+	/** Stores a job for any tenant above its backlog limit: what the queue itself submits. */
+	insertJobFor(tenant: string, job: NewJob, nowMs: number): Promise<SubmitAnswer>;
+	/** The jobs of these numbers that are there. */
+	getJobsById(ids: readonly number[]): Promise<Job[]>;
+	/** Whether anybody has served the task, or does. */
+	knowsTask(task: string): Promise<boolean>;
 	/** Statements sent by this process since the start; a tick reports the difference. */
 	statements(): number;
+}
+
+export interface NewWorker {
+	readonly name: string;
+	/** process: this program · remote: over HTTP */
+	readonly kind: "process" | "remote";
+	readonly tasks: readonly string[];
+	readonly version: string;
+}
+export interface WorkerSeen extends NewWorker {
+	readonly firstSeenAt: number;
+	readonly lastSeenAt: number;
+	/** Jobs whose lease it holds. */
+	readonly running: number;
+}
+/** A task as the store knows it. */
+export interface TaskState {
+	readonly task: string;
+	readonly concurrency: number | null;
+	readonly paused: boolean;
+	/** All its jobs wait until then. */
+	readonly heldUntil: number | null;
+	/** Circuits that are open or probe, of how many tenants. */
+	readonly circuitsOpen: number;
 }
 
 export interface Limits {
@@ -213,6 +454,11 @@ export interface OperatorStore extends JobReader {
 	setLimits(tenant: string, limits: Limits): Promise<void>;
 	/** Most running of a task over all tenants (null: no limit), and whether it is paused. */
 	setTask(task: string, settings: { readonly concurrency?: number | null; readonly paused?: boolean }): Promise<void>;
+	/** Workers that were there lately, the latest first. */
+	listWorkers(limit: number): Promise<WorkerSeen[]>;
+	listTasks(): Promise<TaskState[]>;
+	/** Closes the circuits of a task and ends its holds, for one tenant or all. Answers how many tenants had one. */
+	resetCircuit(task: string, tenant: string | null): Promise<number>;
 	/** Recounts everything and compares: an empty list is the only good answer. Cost grows with the store; for tests and doctor. */
 	verify(): Promise<string[]>;
 	/** Throws when the store cannot be reached or has another schema. */
@@ -232,6 +478,12 @@ export interface Storage {
 	readonly worker: WorkerStore;
 	readonly operator: OperatorStore;
 	close(): Promise<void>;
+}
+
+/** Tasks that are known at most when a remote worker names another one: there are numbers for 65535, and some are for programs of one's own. */
+export const REMOTE_TASKS_MAX = 10_000;
+export class TooManyTasks extends Error {
+	override readonly name = "TooManyTasks";
 }
 
 /** The store could not be used now; the same call may work later. */

@@ -1,29 +1,56 @@
 /** The three facets of storage.ts over an engine: what is the same for every dialect. */
 import { historyOf } from "../history.ts";
-import { isJob, type Job, type JobEvent, type JobRef } from "../job.ts";
+import type { Job, JobEvent, JobRef } from "../job.ts";
+import { advanceBulkAction } from "./bulk.ts";
 import type { Engine, JobList, SubmitRow } from "./engine.ts";
 import { Names } from "./names.ts";
-import { LIST_ROWS_MAX, type Row, statesOfQuery, taskOfLane, toCounts, toEvent, toHeld, toJob, toMoved, toNextDue } from "./rows.ts";
-import type {
-	Changed,
-	Claimed,
-	ClaimRequest,
-	Ending,
-	JobPage,
-	LeaseExtension,
-	Limits,
-	ListQuery,
-	Moved,
-	NewJob,
-	NextDue,
-	OperatorStore,
-	QueueCounts,
-	Rehearsal,
-	Storage,
-	StorageDefaults,
-	SubmitAnswer,
-	TenantStore,
-	WorkerStore,
+import { EngineReader } from "./reader.ts";
+import {
+	LIST_ROWS_MAX,
+	type Row,
+	statesOfFilter,
+	taskOfLane,
+	toCounts,
+	toEvent,
+	toHeld,
+	toJob,
+	toLeaseHeld,
+	toMoved,
+	toNextDue,
+	toSchedule,
+	toTaskState,
+	toWorkerSeen,
+} from "./rows.ts";
+import {
+	type Changed,
+	type Claimed,
+	type ClaimRequest,
+	type DueSchedule,
+	type Ending,
+	type LeaseBounds,
+	type LeaseExtension,
+	type LeaseHeld,
+	type Limits,
+	type ListQuery,
+	type Moved,
+	type NewJob,
+	type NewSchedule,
+	type NewWorker,
+	type NextDue,
+	type OperatorStore,
+	type QueueCounts,
+	REMOTE_TASKS_MAX,
+	type Rehearsal,
+	type Schedule,
+	type ScheduleMove,
+	type Storage,
+	type StorageDefaults,
+	type SubmitAnswer,
+	type TaskState,
+	type TenantStore,
+	TooManyTasks,
+	type WorkerSeen,
+	type WorkerStore,
 } from "./storage.ts";
 
 /** What a turn costs a tenant of weight 1. */
@@ -42,7 +69,10 @@ interface Submitting {
 	readonly reject: (error: unknown) => void;
 }
 
-class Store implements Storage {
+/** Clocks of processes differ by less: below a job that was created so long before an instant, none was created after it. */
+const CLOCKS_APART_MS = 60 * 60_000;
+
+export class Store implements Storage {
 	readonly engine: Engine;
 	readonly defaults: StorageDefaults;
 	readonly names: Names;
@@ -128,22 +158,30 @@ class Store implements Storage {
 		return made;
 	}
 
-	async toJobs(rows: readonly Row[]): Promise<Job[]> {
-		const jobs: Job[] = [];
-		const names = new Map<number, string | undefined>(rows.map(row => [row.tenant_id, this.names.tenantName(row.tenant_id)]));
+	async tenantNames(ids: readonly number[]): Promise<Map<number, string | undefined>> {
+		const names = new Map<number, string | undefined>(ids.map(id => [id, this.names.tenantName(id)]));
 		const strangers = [...names.keys()].filter(id => names.get(id) === undefined);
 		for (const row of strangers.length === 0 ? [] : await this.engine.tenantsNumbered(strangers))
 			names.set(this.names.learnTenant(row), row.name);
+		return names;
+	}
+	/** Tenant and task of rows of jobs. */
+	async namesOf(rows: readonly Row[]): Promise<{ tenant: string; task: string }[]> {
+		const tenants = await this.tenantNames(rows.map(row => row.tenant_id));
+		const names: { tenant: string; task: string }[] = [];
 		for (const row of rows) {
 			const taskId = taskOfLane(row.lane_id);
-			const tenant = names.get(row.tenant_id) ?? "";
 			const task = this.names.taskName(taskId) ?? (await this.#taskName(taskId));
-			jobs.push(toJob(row, tenant, task));
+			names.push({ tenant: tenants.get(row.tenant_id) ?? "", task });
 		}
-		return jobs;
+		return names;
 	}
-	async getJob(id: number): Promise<Job | null> {
-		return (await this.toJobs(await this.engine.jobs([id])))[0] ?? null;
+	async toJobs(rows: readonly Row[]): Promise<Job[]> {
+		return (await this.namesOf(rows)).map(({ tenant, task }, i) => toJob(rows[i]!, tenant, task));
+	}
+	async toSchedules(rows: readonly Row[]): Promise<Schedule[]> {
+		const tenants = await this.tenantNames(rows.map(row => row.tenant_id));
+		return rows.map(row => toSchedule(row, tenants.get(row.tenant_id) ?? ""));
 	}
 	async history(job: Job): Promise<JobEvent[]> {
 		return historyOf(job, (await this.engine.events(job.id)).map(toEvent));
@@ -189,15 +227,44 @@ class Store implements Storage {
 		return taken;
 	}
 
-	/** Where a page looks at a bounded number of rows, what it found below the end of its look is left to the next page. */
-	async page(list: JobList): Promise<JobPage> {
-		const { limit } = list.query;
-		const found = await this.engine.list(list);
-		const full = found.length > limit;
-		const last: number = full ? found[limit - 1]!.id : 0;
+	/** How a page is looked for; null: nothing can be on it. */
+	async #listOf(tenantId: number | null, query: ListQuery): Promise<JobList | null> {
+		const taskId = query.task === undefined ? null : await this.taskId(query.task);
+		const states = statesOfFilter(query);
+		if (taskId === undefined || states?.length === 0) return null;
+		if (tenantId === null) return { of: "queue", taskId, states, query };
+		if (query.tag !== undefined) return { of: "tag", tenantId, tag: query.tag, taskId, states, query };
+		const waits = states?.includes("ready") ?? false;
+		const fewWait = !waits || ((await this.engine.tenantCounts(tenantId))?.waiting ?? 0) <= LIST_ROWS_MAX;
+		return { of: "tenant", tenantId, fewWait, taskId, states, query };
+	}
+	/**
+	 * A page as rows; tenantId null: of all. Where it looks at a bounded number of rows, what it found below the end of its look is left to
+	 * the next page.
+	 */
+	async page(tenantId: number | null, query: ListQuery, columns: "all" | "brief"): Promise<{ rows: Row[]; next: number | null }> {
+		const list = await this.#listOf(tenantId, query);
+		if (list === null) return { rows: [], next: null };
+		const found = await this.engine.list(list, columns);
+		const full = found.length > query.limit;
+		const last: number = full ? found[query.limit - 1]!.id : 0;
 		const end = await this.engine.scanEnd(list, last);
-		const jobs = await this.toJobs(found.slice(0, limit).filter(row => end === null || row.id >= end));
-		return { jobs, next: end ?? (full ? last : null) };
+		const rows = found.slice(0, query.limit).filter(row => end === null || row.id >= end);
+		if (end !== null && query.createdAfter !== undefined) {
+			const [oldest] = await this.engine.jobs([end], "brief");
+			if (oldest !== undefined && oldest.created_at < query.createdAfter - CLOCKS_APART_MS) return { rows, next: null };
+		}
+		return { rows, next: end ?? (full ? last : null) };
+	}
+	/** Makes a tenant known that may not be yet. */
+	async tenantIdFor(name: string): Promise<number> {
+		const known = await this.tenantId(name);
+		if (known !== undefined) return known;
+		await this.engine.setLimits(name, {}, [], this.defaults);
+		return (await this.tenantId(name))!;
+	}
+	async knowsTask(task: string): Promise<boolean> {
+		return (await this.taskId(task)) !== undefined;
 	}
 }
 
@@ -215,40 +282,22 @@ const NO_COUNTS = {
 	cancelled: 0,
 };
 
-class EngineTenantStore implements TenantStore {
+class EngineTenantStore extends EngineReader implements TenantStore {
 	readonly tenant: string;
-	readonly #store: Store;
 	constructor(store: Store, tenant: string) {
-		this.#store = store;
+		super(store);
 		this.tenant = tenant;
+	}
+	protected whose(): Promise<number | undefined> {
+		return this.store.tenantId(this.tenant);
+	}
+	protected known(): Promise<number> {
+		return this.store.tenantIdFor(this.tenant);
 	}
 
 	async insertJob(job: NewJob, nowMs: number): Promise<SubmitAnswer> {
-		const laneId = this.#store.laneId(this.tenant, job.task);
-		return this.#store.submit({ laneId: typeof laneId === "number" ? laneId : await laneId, job }, nowMs);
-	}
-
-	async getJobById(id: number): Promise<Job | null> {
-		const job = await this.#store.getJob(id);
-		return job !== null && job.tenant === this.tenant ? job : null;
-	}
-	async getJob(ref: JobRef): Promise<Job | null> {
-		const job = await this.getJobById(ref.id);
-		return isJob(job, ref) ? job : null;
-	}
-
-	async listJobs(query: ListQuery): Promise<JobPage> {
-		const tenantId = await this.#store.tenantId(this.tenant);
-		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
-		if (tenantId === undefined || taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
-		const states = statesOfQuery(query);
-		if (query.tag !== undefined) return this.#store.page({ of: "tag", tenantId, tag: query.tag, taskId, states, query });
-		const waits = states?.includes("ready") ?? false;
-		const fewWait = !waits || ((await this.#store.engine.tenantCounts(tenantId))?.waiting ?? 0) <= LIST_ROWS_MAX;
-		return this.#store.page({ of: "tenant", tenantId, fewWait, taskId, states, query });
-	}
-	historyOf(job: Job): Promise<JobEvent[]> {
-		return this.#store.history(job);
+		const laneId = this.store.laneId(this.tenant, job.task);
+		return this.store.submit({ laneId: typeof laneId === "number" ? laneId : await laneId, job }, nowMs);
 	}
 
 	async #change(ref: JobRef, change: () => Promise<number[]>): Promise<Changed | null> {
@@ -258,23 +307,56 @@ class EngineTenantStore implements TenantStore {
 		return job === null ? null : { job, changed: changed.includes(ref.id) };
 	}
 	cancelJob(ref: JobRef, nowMs: number): Promise<Changed | null> {
-		return this.#change(ref, () => this.#store.engine.cancel([ref.id], this.#store.defaults, nowMs));
+		return this.#change(ref, () => this.store.engine.cancel([ref.id], this.store.defaults, nowMs));
 	}
 	retryJob(ref: JobRef, nowMs: number): Promise<Changed | null> {
-		return this.#change(ref, () => this.#store.engine.retry([ref.id], nowMs));
+		return this.#change(ref, () => this.store.engine.retry([ref.id], nowMs));
+	}
+	async deleteJob(ref: JobRef): Promise<Changed | null> {
+		const job = await this.getJob(ref);
+		return job === null ? null : { job, changed: (await this.store.engine.deleteJobs([ref.id])).includes(ref.id) };
+	}
+
+	async getSchedule(name: string): Promise<Schedule | null> {
+		const tenantId = await this.whose();
+		const row = tenantId === undefined ? undefined : await this.store.engine.schedule(tenantId, name);
+		return row === undefined ? null : toSchedule(row, this.tenant);
+	}
+	async putSchedule(schedule: NewSchedule, nowMs: number, most?: number): Promise<Schedule | null> {
+		const row = await this.store.engine.putSchedule(await this.known(), schedule, nowMs, most);
+		return row === undefined ? null : toSchedule(row, this.tenant);
+	}
+	async deleteSchedule(name: string): Promise<boolean> {
+		const tenantId = await this.whose();
+		return tenantId !== undefined && this.store.engine.deleteSchedule(tenantId, name);
+	}
+	async getWebhook(): Promise<string | null> {
+		const tenantId = await this.whose();
+		return tenantId === undefined ? null : this.store.engine.webhookOf(tenantId);
+	}
+	async setWebhook(url: string | null): Promise<void> {
+		await this.store.engine.setWebhook(await this.known(), url);
+	}
+	knowsTask(task: string): Promise<boolean> {
+		return this.store.knowsTask(task);
 	}
 
 	async counts(): Promise<QueueCounts> {
-		const tenantId = await this.#store.tenantId(this.tenant);
-		const row = tenantId === undefined ? undefined : await this.#store.engine.tenantCounts(tenantId);
-		return row === undefined ? { version: (await this.#store.operator.counts()).version, ...NO_COUNTS } : toCounts(row);
+		const tenantId = await this.whose();
+		const row = tenantId === undefined ? undefined : await this.store.engine.tenantCounts(tenantId);
+		return row === undefined ? { version: (await this.store.operator.counts()).version, ...NO_COUNTS } : toCounts(row);
 	}
 }
 
 /** Without the endings that stand behind another for the same lease. Nearly always there are none. */
 function firstOfEach(endings: readonly Ending[]): readonly Ending[] {
 	if (new Set(endings.map(({ id }) => id)).size === endings.length) return endings;
-	return [...new Map(endings.toReversed().map(ending => [`${ending.id} ${ending.token}`, ending])).values()];
+	const first = new Map<string, Ending>();
+	for (const ending of endings) {
+		const lease = `${ending.id} ${ending.token}`;
+		if (!first.has(lease)) first.set(lease, ending);
+	}
+	return [...first.values()];
 }
 
 class EngineWorkerStore implements WorkerStore {
@@ -310,16 +392,11 @@ class EngineWorkerStore implements WorkerStore {
 		return { claimed, lost: rows.lost.map(toMoved), late: rows.late.map(toMoved), pruned: rows.pruned, held: toHeld(rows.held) };
 	}
 
-	async extendLeases(
-		leases: readonly LeaseExtension[],
-		leaseMs: number,
-		nowMs: number,
-	): Promise<{ id: number; cancelRequested: boolean }[]> {
-		const rows = await this.#engine.extend(leases, nowMs + leaseMs);
-		return rows.map(row => ({ id: row.id, cancelRequested: row.cancel_requested_at !== null }));
+	async extendLeases(leases: readonly LeaseExtension[], leaseMs: number, nowMs: number, bounds?: LeaseBounds): Promise<LeaseHeld[]> {
+		return (await this.#engine.extend(leases, nowMs + leaseMs, nowMs, bounds)).map(toLeaseHeld);
 	}
 
-	async finishIfLeased(given: readonly Ending[], nowMs: number): Promise<Moved[]> {
+	async finishIfLeased(given: readonly Ending[], nowMs: number, notes = true): Promise<Moved[]> {
 		const endings = firstOfEach(given);
 		// Asked for together, so that lanes that are new are made together.
 		const followUps: readonly SubmitRow[] = await Promise.all(
@@ -327,7 +404,15 @@ class EngineWorkerStore implements WorkerStore {
 				.flatMap(ending => (ending.outcome === "done" ? (ending.followUps ?? []).map(job => ({ job, parent: ending })) : []))
 				.map(async ({ job, parent }) => ({ laneId: await this.#store.laneId(job.tenant, job.task), job, parent })),
 		);
-		return (await this.#engine.finish(endings, followUps, this.#store.defaults, nowMs)).map(toMoved);
+		const moved = (await this.#engine.finish(endings, followUps, this.#store.defaults, nowMs)).map(toMoved);
+		if (notes && moved.length < endings.length) {
+			const ended = new Set(moved.map(({ id }) => id));
+			await this.#engine.refuse(
+				endings.filter(({ id }) => !ended.has(id)),
+				nowMs,
+			);
+		}
+		return moved;
 	}
 
 	async expireLeases(limit: number, nowMs: number): Promise<Moved[]> {
@@ -341,7 +426,44 @@ class EngineWorkerStore implements WorkerStore {
 	}
 
 	async nextDue(tasks: readonly string[], nowMs: number): Promise<NextDue> {
-		return toNextDue(await this.#engine.nextDue(await this.#store.taskIds(tasks)), nowMs);
+		return toNextDue(await this.#engine.nextDue(await this.#store.taskIds(tasks), nowMs), nowMs);
+	}
+	advanceBulkActions(jobsMax: number, nowMs: number): Promise<Moved[]> {
+		const { engine, defaults } = this.#store;
+		const briefPage = (tenantId: number | null, query: ListQuery) => this.#store.page(tenantId, query, "brief");
+		return advanceBulkAction({ engine, defaults, briefPage }, jobsMax, nowMs);
+	}
+	async dueSchedules(limit: number, nowMs: number): Promise<DueSchedule[]> {
+		const rows = await this.#engine.dueSchedules(limit, nowMs);
+		return (await this.#store.toSchedules(rows)).map((schedule, i) => ({ ...schedule, lastJobOpen: rows[i]!.last_job_open === 1 }));
+	}
+	async moveSchedule({ id, nextAt }: Schedule, moved: ScheduleMove): Promise<void> {
+		if (nextAt !== null) await this.#engine.moveSchedule(id, nextAt, moved);
+	}
+	async untoldWebhooks(limit: number): Promise<Job[]> {
+		return this.#store.toJobs(await this.#engine.untoldWebhooks(limit));
+	}
+	tellWebhooks(jobs: readonly Job[]): Promise<void> {
+		return this.#engine.tellWebhooks(jobs.map(({ id, seq }) => [id, seq] as const));
+	}
+	async seeWorker(worker: NewWorker, nowMs: number): Promise<void> {
+		const { names } = this.#store;
+		const unknown = () => worker.tasks.filter(task => names.taskId(task) === undefined).length;
+		if (unknown() > 0) {
+			await this.#store.learnTasks();
+			if (worker.kind === "remote" && unknown() > 0 && names.taskCount + unknown() > REMOTE_TASKS_MAX) throw new TooManyTasks();
+		}
+		await this.#store.taskIds(worker.tasks);
+		await this.#engine.seeWorker(worker, nowMs);
+	}
+	async insertJobFor(tenant: string, job: NewJob, nowMs: number): Promise<SubmitAnswer> {
+		return this.#store.submit({ laneId: await this.#store.laneId(tenant, job.task), job, unbounded: true }, nowMs);
+	}
+	getJobsById(ids: readonly number[]): Promise<Job[]> {
+		return this.#store.operator.getJobsById(ids);
+	}
+	knowsTask(task: string): Promise<boolean> {
+		return this.#store.knowsTask(task);
 	}
 	statements(): number {
 		return this.#engine.statements();
@@ -354,44 +476,45 @@ class EngineWorkerStore implements WorkerStore {
 	}
 }
 
-class EngineOperatorStore implements OperatorStore {
-	readonly #store: Store;
-	constructor(store: Store) {
-		this.#store = store;
+class EngineOperatorStore extends EngineReader implements OperatorStore {
+	protected async whose(): Promise<null> {
+		return null;
 	}
-
-	async getJob(ref: JobRef): Promise<Job | null> {
-		const job = await this.#store.getJob(ref.id);
-		return isJob(job, ref) ? job : null;
-	}
-	async listJobs(query: ListQuery): Promise<JobPage> {
-		const taskId = query.task === undefined ? null : await this.#store.taskId(query.task);
-		if (taskId === undefined || query.statuses?.length === 0) return { jobs: [], next: null };
-		return this.#store.page({ of: "queue", taskId, states: statesOfQuery(query), query });
-	}
-	historyOf(job: Job): Promise<JobEvent[]> {
-		return this.#store.history(job);
+	protected async known(): Promise<null> {
+		return null;
 	}
 	async counts(): Promise<QueueCounts> {
-		return toCounts(await this.#store.engine.counts());
+		return toCounts(await this.store.engine.counts());
+	}
+
+	async listWorkers(limit: number): Promise<WorkerSeen[]> {
+		return (await this.store.engine.workers(limit)).map(toWorkerSeen);
+	}
+	async listTasks(): Promise<TaskState[]> {
+		return (await this.store.engine.taskStates()).map(toTaskState);
+	}
+	async resetCircuit(task: string, tenant: string | null): Promise<number> {
+		const taskId = await this.store.taskId(task);
+		const tenantId = tenant === null ? null : await this.store.tenantId(tenant);
+		return taskId === undefined || tenantId === undefined ? 0 : this.store.engine.resetCircuit(taskId, tenantId);
 	}
 
 	async setLimits(tenant: string, { tasks = {}, weight, ...limits }: Limits): Promise<void> {
 		if (weight !== undefined && !(weight >= WEIGHT_MIN && weight <= WEIGHT_MAX))
 			throw new RangeError(`a weight is between ${WEIGHT_MIN} and ${WEIGHT_MAX}, not ${weight}`);
 		const lanes: [number, number | null][] = [];
-		for (const [task, concurrency] of Object.entries(tasks)) lanes.push([await this.#store.laneId(tenant, task), concurrency]);
+		for (const [task, concurrency] of Object.entries(tasks)) lanes.push([await this.store.laneId(tenant, task), concurrency]);
 		const step = weight === undefined ? {} : { step: Math.round(STEP / weight) };
-		await this.#store.engine.setLimits(tenant, { ...limits, ...step }, lanes, this.#store.defaults);
+		await this.store.engine.setLimits(tenant, { ...limits, ...step }, lanes, this.store.defaults);
 	}
 	setTask(task: string, settings: { concurrency?: number | null; paused?: boolean }): Promise<void> {
-		return this.#store.engine.setTask(task, settings);
+		return this.store.engine.setTask(task, settings);
 	}
 	verify(): Promise<string[]> {
-		return this.#store.engine.verify();
+		return this.store.engine.verify();
 	}
 	ping(): Promise<void> {
-		return this.#store.engine.ping();
+		return this.store.engine.ping();
 	}
 }
 

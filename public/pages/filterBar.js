@@ -1,4 +1,4 @@
-/** The filters of the jobs list: chips for the status, removable chips for task and tag, and one field to add them. */
+/** The filters of the jobs list: chips for the status, removable chips for the others, and one field to add them. */
 
 import { draw, h } from "../dom.js";
 import { count } from "../format.js";
@@ -8,7 +8,7 @@ import { FILTERS, mark } from "../status.js";
 /** @import { Metrics, Route } from "../types.js" */
 /** @import { Kind } from "../status.js" */
 
-const ADDED = /** @type {const} */ (["task", "tag"]);
+const ADDED = /** @type {const} */ (["task", "tag", "reason", "fingerprint"]);
 const METRIC = /** @type {const} */ ({
 	pending: "pending",
 	running: "running",
@@ -55,7 +55,7 @@ export function filterBar() {
 		update({ params }, metrics) {
 			const chosen = params.get("status") ?? "";
 			const filtered = ADDED.some(name => params.has(name));
-			// The counts are of the whole scope: beside a task or tag they would be wrong.
+			// The counts are of the whole scope: beside another filter they would be wrong.
 			const counts = filtered ? null : metrics;
 			draw(statuses, [params.toString(), counts && FILTERS.map(({ status }) => status && counts[METRIC[status]])], () =>
 				FILTERS.map(({ status, label }) =>
@@ -96,12 +96,12 @@ export function filterBar() {
 }
 
 /**
- * Where a typed filter leads: `task:x`, `tag:x`, `tenant:x`, a job's id, or a bare word, which is a task.
+ * Where a typed filter leads: `task:x`, `tag:x`, `fingerprint:x`, `reason:x`, `tenant:x`, a job's id, or a bare word, which is a task.
  * @param {string} text
  */
 function addressFor(text) {
 	if (text === "") return null;
 	if (/^job_\w+$/.test(text)) return href(["jobs", text]);
-	const match = /^(task|tag|tenant):(.+)$/s.exec(text);
+	const match = /^(task|tag|fingerprint|reason|tenant):(.+)$/s.exec(text);
 	return match?.[1] && match[2] ? hrefWith({ [match[1]]: match[2].trim(), cursor: null }) : hrefWith({ task: text, cursor: null });
 }

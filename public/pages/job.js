@@ -1,17 +1,19 @@
 /** One job: how it stands, why, where its time went, what went in and came out, and what can be done about it. */
 
-import { actOnJob, getJob, isAbort, messageOf, Problem } from "../api.js";
+import { actOnJob, deleteJob, getJob, getTasks, isAbort, messageOf, Problem } from "../api.js";
 import { copyButton } from "../copy.js";
 import { draw, h } from "../dom.js";
 import { shortId } from "../format.js";
 import { subscribe } from "../live.js";
-import { href } from "../router.js";
+import { confirmButton } from "../press.js";
+import { go, href } from "../router.js";
 import { canCancel, canRetry, isFinished } from "../status.js";
 import { rememberTenants } from "../tenants.js";
 import { toast } from "../toast.js";
+import { openCopyDialog } from "./copyDialog.js";
 import { commandsOf, factsOf, jsonCard, liveStatus, storyOf, timelineOf } from "./jobCards.js";
 
-/** @import { Job, Page, Route } from "../types.js" */
+/** @import { Job, Page, Route, Task } from "../types.js" */
 /** @import { Child } from "../dom.js" */
 
 /** The first look waits so long for the end of a short job; from then on the page follows the queue's version. */
@@ -30,6 +32,8 @@ export function jobPage({ path, tenant }) {
 	let version = /** @type {number | null} */ (null);
 	/** The job could not be read at all; it is asked for again with the next change. */
 	let unread = false;
+	/** How the task of a pending job stands: it may be held, or its circuit open. @type {Task | null} */
+	let task = null;
 
 	const element = h("div", { class: "job" });
 	const head = h("div", { class: "job-head" });
@@ -56,9 +60,7 @@ export function jobPage({ path, tenant }) {
 		draw(element, "job", () => layout);
 		draw(head, [shown.task, shown.status, shown.attempt, shown.max_attempts, shown.cancel_requested_at], () => headOf(shown));
 		draw(actions, [shown.status, shown.cancel_requested_at], () => actionsOf(shown));
-		draw(story, [shown.status, shown.error, shown.reason, shown.progress, shown.run_at, shown.waiting_for, shown.cancel_requested_at], () =>
-			storyOf(shown),
-		);
+		drawStory(shown);
 		draw(timeline, [shown.history], () => timelineOf(shown));
 		draw(payload, shown.payload, () => jsonCard("Payload", shown.payload));
 		draw(result, [shown.status, shown.result], () =>
@@ -66,11 +68,32 @@ export function jobPage({ path, tenant }) {
 				? [h("h2", null, "Result"), h("p", { class: "nothing" }, isFinished(shown) ? "none" : "nothing yet")]
 				: jsonCard("Result", shown.result),
 		);
-		draw(facts, [shown.tags, shown.key, shown.started_at, shown.completed_at, shown.run_at, shown.worker, shown.status], () =>
-			factsOf(shown),
+		draw(
+			facts,
+			[shown.tags, shown.key, shown.started_at, shown.completed_at, shown.run_at, shown.worker, shown.status, shown.fingerprint],
+			() => factsOf(shown),
 		);
 		draw(commands, shown.id, () => commandsOf(shown));
 		rememberTenants([shown.tenant_id]);
+		if (shown.status === "pending") void lookAtTask(shown);
+	}
+
+	/** @param {Job} shown */
+	function drawStory(shown) {
+		const { status, error, reason, progress, run_at, waiting_for, cancel_requested_at } = shown;
+		const holds = status === "pending" && task && [task.paused, task.held_until, task.circuits_open];
+		draw(story, [status, error, reason, progress, run_at, waiting_for, cancel_requested_at, holds], () => storyOf(shown, task));
+	}
+
+	/** @param {Job} shown */
+	async function lookAtTask(shown) {
+		try {
+			const tasks = await getTasks(signal);
+			task = tasks.find(({ name }) => name === shown.task) ?? null;
+			if (job && element.contains(story)) drawStory(job);
+		} catch {
+			// Only a reason is missing; the next change asks again.
+		}
 	}
 
 	/** @param {unknown} error */
@@ -155,7 +178,13 @@ export function jobPage({ path, tenant }) {
 					"Retry",
 				),
 			canCancel(shown) && h("button", { type: "button", onclick: act("cancel", "Cancelled.") }, "Cancel"),
-			h("a", { class: "button", href: href(["submit"], { from: shown.id }) }, "Copy & edit"),
+			h("button", { type: "button", onclick: () => openCopyDialog(job ?? shown) }, "Edit and run again"),
+			isFinished(shown) &&
+				confirmButton("Delete", "Delete it?", async () => {
+					await deleteJob(shown);
+					toast("Deleted, with its history.");
+					go(href(["jobs"]));
+				}),
 		];
 	}
 

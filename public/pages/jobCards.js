@@ -1,16 +1,16 @@
 /** The cards of a job's page: each takes the job and gives what stands in its card. What the page says in words is here. */
 
-import { everySecond, ticking } from "../clock.js";
+import { everySecond, now, ticking } from "../clock.js";
 import { codeBlock, copyButton } from "../copy.js";
 import { curlGet, curlSubmit } from "../curl.js";
 import { draw, h } from "../dom.js";
-import { counting, duration, exact, pretty, words } from "../format.js";
+import { clockTime, counting, duration, exact, plural, pretty, shortId, span, words } from "../format.js";
 import { href } from "../router.js";
 import { describe, isFinished, statusWord, timing } from "../status.js";
 import { timeAgo } from "../time.js";
 import { eventList, timeBar } from "../timeline.js";
 
-/** @import { Job, Submission } from "../types.js" */
+/** @import { Job, Submission, Task } from "../types.js" */
 /** @import { Child } from "../dom.js" */
 
 /** A larger payload or result is folded. */
@@ -30,17 +30,16 @@ export function liveStatus(job) {
 	});
 }
 
-/** @param {Job} job */
-export function storyOf(job) {
-	const error = job.error?.message ?? job.error_message;
-	const attempt = job.error?.attempt;
+/**
+ * @param {Job} job
+ * @param {Task | null} [task] how its task stands, where a pending job may wait for that
+ */
+export function storyOf(job, task = null) {
+	const held = job.status === "pending" && task ? heldBy(job, task) : null;
 	return [
 		h("h2", null, job.status === "pending" ? "Why it waits" : "What happened"),
-		h(
-			"p",
-			{ class: "sentence" },
-			ticking(() => storySentence(job)),
-		),
+		h("p", { class: "sentence" }, held?.surely ? held.why : ticking(() => storySentence(job))),
+		held && !held.surely && h("p", null, held.why),
 		job.status === "running" && job.progress && h("progress", { max: 100, value: job.progress.percent, "aria-label": "Progress" }),
 		job.lost_count > 0 &&
 			h(
@@ -48,19 +47,49 @@ export function storyOf(job) {
 				{ class: "hint" },
 				`${job.lost_count === 1 ? "One worker" : `${job.lost_count} workers`} vanished while running it; that is not the task's fault and used up no attempt.`,
 			),
-		error &&
-			job.status !== "done" &&
-			h(
-				"div",
-				{ class: "error-box" },
-				attempt !== undefined && h("p", { class: "hint" }, `Attempt ${attempt} failed:`),
-				h("pre", { class: "well", tabindex: 0 }, error),
-			),
-		error &&
-			job.status !== "done" &&
-			job.error?.stack &&
-			h("details", null, h("summary", null, "Stack"), h("pre", { class: "well", tabindex: 0 }, job.error.stack)),
+		job.status !== "done" && errorOf(job),
 	];
+}
+
+/**
+ * The error of the latest attempt that failed, with its stack.
+ * @param {Job} job
+ * @param {boolean} [open] shows the stack at once
+ */
+export function errorOf(job, open = false) {
+	const message = job.error?.message ?? job.error_message;
+	const attempt = job.error?.attempt;
+	const stack = job.error?.stack;
+	if (!message) return null;
+	return h(
+		"div",
+		{ class: "error-box" },
+		attempt !== undefined && h("p", { class: "hint" }, `Attempt ${attempt} failed:`),
+		h("pre", { class: "well", tabindex: 0 }, message),
+		stack && h("details", { open }, h("summary", null, "Stack"), h("pre", { class: "well", tabindex: 0 }, stack)),
+	);
+}
+
+/**
+ * Why jobs of its task wait although they are due, in one sentence. Which tenants the open circuits are of, the list of tasks does not say.
+ * @param {Job} job
+ * @param {Task} task
+ * @returns {{ surely: boolean, why: Child[] } | null}
+ */
+function heldBy(job, { name, paused, held_until, circuits_open: open }) {
+	const link = h("a", { href: href(["system", "tasks"]) }, "See the task");
+	const held = held_until ? Date.parse(held_until) : 0;
+	if (paused) return { surely: true, why: [`${name} is paused: its jobs wait until it goes on. `, link] };
+	if (held > now()) {
+		const sentence = () => `All jobs of ${name} wait until ${clockTime(held, now())}, ${span(Math.max(0, held - now()))} from now. `;
+		return { surely: true, why: [ticking(sentence), link] };
+	}
+	if (open === 0) return null;
+	if (job.history?.findLast(event => event.circuit)?.circuit === "opened") {
+		return { surely: true, why: [`So many jobs of ${name} failed alike for ${job.tenant_id} that they wait; one a minute probes. `, link] };
+	}
+	const whose = `If ${job.tenant_id} is ${open === 1 ? "that one" : "one of them"}, its jobs wait, and one a minute probes. `;
+	return { surely: false, why: [`${name} keeps failing alike for ${plural(open, "tenant")}. ${whose}`, link] };
 }
 
 /** @param {Job} job */
@@ -140,6 +169,9 @@ export function factsOf(job) {
 		["Retries", `at most ${job.max_retries}`],
 		["Key", job.key && h("span", { class: "mono" }, job.key)],
 		["Worker", job.worker],
+		["Alike", job.fingerprint && alike(job, job.fingerprint)],
+		["Copy of", job.copy_of && h("a", { class: "mono", href: href(["jobs", job.copy_of]), title: job.copy_of }, shortId(job.copy_of))],
+		["Webhook", job.webhook_url && h("span", { class: "mono" }, job.webhook_url)],
 		[
 			"Tags",
 			job.tags.length > 0
@@ -159,6 +191,17 @@ export function factsOf(job) {
 			facts.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))),
 		),
 	];
+}
+
+/**
+ * The way to the jobs that failed alike: a group once it was given up, before that whatever has the fingerprint.
+ * @param {Job} job
+ * @param {string} fingerprint
+ */
+function alike({ status, task, reason }, fingerprint) {
+	const over = status === "failed" || status === "dead_letter";
+	const address = over ? href(["dead-letters", fingerprint], { task, reason }) : href(["jobs"], { fingerprint });
+	return h("a", { href: address, title: fingerprint }, over ? "its group of dead letters" : "jobs that failed alike");
 }
 
 /** @param {Job} job */

@@ -1,6 +1,8 @@
 /** Jobs: which ones, and what are they waiting for? A list that stands still; what is newer is announced and waits. */
 
 import { isAbort, listJobs, listTasks, messageOf, Problem } from "../api.js";
+import { openBulkDialog } from "../bulkDialog.js";
+import { bulkProgress } from "../bulkProgress.js";
 import { draw, h } from "../dom.js";
 import { plural } from "../format.js";
 import { subscribe } from "../live.js";
@@ -10,7 +12,7 @@ import { rememberTenants } from "../tenants.js";
 import { filterBar } from "./filterBar.js";
 import { jobRow } from "./jobRow.js";
 
-/** @import { Job, JobList, Metrics, Page, Route } from "../types.js" */
+/** @import { Job, JobFilter, JobList, JobStatus, Metrics, Page, Route } from "../types.js" */
 /** @import { Row } from "./jobRow.js" */
 
 const PAGE_SIZE = 50;
@@ -60,10 +62,19 @@ export function jobsPage(first) {
 	const newer = h("button", { type: "button", class: "newer", hidden: true, onclick: () => load() });
 	const note = h("div", { class: "list-note", hidden: true });
 	const foot = h("nav", { class: "list-foot", "aria-label": "Pages of the list" });
+	const all = h("button", { type: "button", hidden: true, onclick: actOnAll }, "Act on all of these…");
+	const progress = h("div", { class: "progress-slot" });
+	const closing = new AbortController();
 	const element = h(
 		"div",
 		null,
-		h("div", { class: "page-head" }, h("h1", null, "Jobs"), h("a", { class: "button primary", href: href(["submit"]) }, "Submit a job")),
+		h(
+			"div",
+			{ class: "page-head" },
+			h("h1", null, "Jobs"),
+			h("div", { class: "head-actions" }, all, h("a", { class: "button primary", href: href(["submit"]) }, "Submit a job")),
+		),
+		progress,
 		filters.element,
 		h("div", { class: "newer-slot" }, newer),
 		h("div", { class: "card list" }, table, note, foot),
@@ -74,9 +85,31 @@ export function jobsPage(first) {
 		status: route.params.get("status"),
 		task: route.params.get("task"),
 		tag: route.params.get("tag"),
+		reason: route.params.get("reason"),
+		fingerprint: route.params.get("fingerprint"),
 		cursor: route.params.get("cursor"),
 		limit,
 	});
+
+	/** The filter of the address, as a bulk action has it. @returns {JobFilter} */
+	function filter() {
+		const { status, task, tag, reason, fingerprint } = query();
+		return {
+			...(status ? { status: /** @type {JobStatus[]} */ (status.split(",")) } : {}),
+			...(task ? { task } : {}),
+			...(tag ? { tag } : {}),
+			...(reason ? { reason } : {}),
+			...(fingerprint ? { fingerprint } : {}),
+		};
+	}
+
+	function actOnAll() {
+		openBulkDialog({
+			tenant: route.tenant,
+			filter: filter(),
+			onStarted: (started, total) => progress.replaceChildren(bulkProgress(started, { total, signal: closing.signal })),
+		});
+	}
 
 	/** @param {JobList} answer */
 	function show(answer) {
@@ -87,6 +120,8 @@ export function jobsPage(first) {
 		rows = jobs.map(jobRow);
 		body.replaceChildren(...rows.map(row => row.element));
 		table.hidden = jobs.length === 0;
+		// Without a filter it would be about everything, which the server refuses.
+		all.hidden = jobs.length === 0 || Object.keys(filter()).length === 0;
 		newer.hidden = true;
 		showNote(jobs.length === 0 ? emptyNote() : null);
 		foot.hidden = jobs.length === 0 && !route.params.has("cursor");
@@ -116,10 +151,18 @@ export function jobsPage(first) {
 	}
 
 	function emptyNote() {
-		const { status, task, tag } = query();
-		const what = [task && `task:${task}`, tag && `tag:${tag}`, route.tenant && `tenant:${route.tenant}`].filter(Boolean).join(", ");
+		const { status, task, tag, reason, fingerprint } = query();
+		const what = [
+			task && `task:${task}`,
+			tag && `tag:${tag}`,
+			reason && `reason:${reason}`,
+			fingerprint && `fingerprint:${fingerprint}`,
+			route.tenant && `tenant:${route.tenant}`,
+		]
+			.filter(Boolean)
+			.join(", ");
 		const word = FILTERS.find(filter => filter.status === status)?.label.toLowerCase();
-		if (status === "dead_letter" && !task && !tag) {
+		if (status === "dead_letter" && what === (route.tenant ? `tenant:${route.tenant}` : "")) {
 			return [
 				h("p", null, `No dead letters.${metrics ? ` ${plural(metrics.done, "job")} ${metrics.done === 1 ? "is" : "are"} done.` : ""}`),
 			];
@@ -268,6 +311,7 @@ export function jobsPage(first) {
 			const active = rows.find(row => row.link === document.activeElement);
 			left = { address: address(), jobs, next, id: active?.id ?? "", scroll: scrollY };
 			request.abort();
+			closing.abort();
 			removeEventListener("keydown", onKey);
 			end();
 		},

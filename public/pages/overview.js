@@ -86,7 +86,7 @@ export function overviewPage({ tenant }) {
 				mark(level === "well" ? "done" : level === "busy" ? "running" : "dead_letter"),
 				text,
 				link && " ",
-				link && h("a", { href: href(["jobs"], { status: link.status }) }, link.text),
+				link && h("a", { href: href(link.path, { status: link.status }) }, link.text),
 			),
 			h(
 				"p",
@@ -175,6 +175,6 @@ function pulse(metrics) {
 	const { last_tick_at: last, next_wake_at: next, workers } = metrics;
 	const parts = [last ? `last tick ${ago(now() - Date.parse(last))}` : "no tick yet"];
 	if (next) parts.push(`next wake ${clockTime(Date.parse(next), now())}`);
-	if (workers) parts.push(`${count(workers.busy)} of ${plural(workers.size, "worker")} busy`);
+	if (workers) parts.push(`${count(workers.busy)} of ${plural(workers.size, "slot")} busy`);
 	return parts.join(" · ");
 }

@@ -129,7 +129,7 @@ describe("startLoop", () => {
 				expect((await read(queue, second.id)).status).toBe("running");
 				await gate.attempts[1]!.finish();
 			},
-			{ tasks: { gate: gate.task }, config: { workers: 1 } },
+			{ tasks: { gate: gate.task }, config: { workersMin: 1, tasksPerWorker: 1 } },
 		);
 	});
 
@@ -193,6 +193,47 @@ describe("startLoop", () => {
 			await settle();
 			expect((await read(queue, again)).result).toBe("exchanged");
 			expect((await read(queue, left)).status).toBe("pending");
+			await loop.stop();
+		}));
+
+	it("shows among the workers with what it runs, and says so again when it is awake, a minute later at the earliest", () =>
+		inLoop(async queue => {
+			const seen = async () => (await queue.call("listWorkers", "/api/workers", { tenant: null })).body.workers;
+			expect(await seen()).toEqual([
+				expect.objectContaining({
+					name: "test-worker",
+					kind: "process",
+					tasks: Object.keys(queue.deps.tasks),
+					last_seen_at: "2026-01-01T00:00:00.000Z",
+				}),
+			]);
+			for (const [after, at] of [
+				[59_999, "00:00.000"],
+				[1, "01:00.000"],
+			] as const) {
+				await queue.clock.advance(after);
+				for (const ring of cron.ring) ring();
+				await settle();
+				expect((await seen())[0].last_seen_at).toBe(`2026-01-01T00:${at}Z`);
+			}
+		}));
+
+	it("takes back leases and submits what is due also where it runs no task itself", () =>
+		inQueue(async queue => {
+			const loop = startLoop(() => ({ ...queue.deps, works: [], store: queue.deps.storage.worker }), { backstop: "* * * * * *" });
+			await settle();
+			const { id } = await submit(queue, { task: "echo" });
+			const leased = await queue.call("leaseJobs", "/api/leases", { body: { worker: "elsewhere", tasks: ["echo"] }, tenant: null });
+			expect(leased.body.jobs).toHaveLength(1);
+			await queue.call("createSchedule", "/api/schedules", { body: { name: "s", task: "echo", cron: "* * * * *" } });
+			await settle();
+			await queue.clock.advance(60_000);
+			await settle();
+			expect(await read(queue, id)).toMatchObject({ status: "pending", lost_count: 1 });
+			expect((await queue.call("metrics", "/api/metrics")).body).toMatchObject({ pending: 2, running: 0 });
+			expect(
+				(await queue.call("listWorkers", "/api/workers", { tenant: null })).body.workers.map((one: { name: string }) => one.name),
+			).toEqual(["elsewhere"]);
 			await loop.stop();
 		}));
 

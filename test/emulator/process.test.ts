@@ -1,11 +1,11 @@
 /** The commands as processes of their own: what a user types, and what then happens. The only tests here that wait for real time. */
 import { once } from "node:events";
-import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { ended, folder, json, post, ROOT, run, start } from "./processes.ts";
+import { ended, folder, json, post, project, run, start } from "./processes.ts";
 
 const emulate = (args: readonly string[], options: Parameters<typeof start>[2] = {}) => start("emulate.js", args, options);
 /** A path as it is, which fetch would tidy up first. */
@@ -153,13 +153,13 @@ describe("npm run emulate", { timeout: 20_000 }, () => {
 		await once(taken, "listening");
 		ended.push(() => taken.close());
 		const { port } = taken.address() as { port: number };
-		const { code, out, err } = await run("emulate.js", ["--port", String(port), "--workers", "0", "--nonsense"]);
+		const { code, out, err } = await run("emulate.js", ["--port", String(port), "--workers-min", "0", "--nonsense"]);
 		expect(code).toBe(1);
 		expect(out).toBe("");
 		expect(err).toContain("tickq cannot start, 3 problems:");
 		expect(err).toContain(`--port ${port} is taken by another process`);
 		expect(err).toMatch(/→ npm run emulate -- --port \d+ {3}\(\d+ is free\)/);
-		expect(err).toContain("--workers=0 is below the least, 1");
+		expect(err).toContain("--workers-min=0 is below the least, 1");
 		expect(err).not.toContain("    at ");
 	});
 
@@ -221,15 +221,6 @@ describe("npm run tick", { timeout: 20_000 }, () => {
 });
 
 describe("task files", { timeout: 20_000 }, () => {
-	/** What the emulator needs, as a project of its own, to be changed at will. */
-	function project(): string {
-		const root = folder();
-		for (const part of ["lib", "functions", "emulator", "public"]) cpSync(join(ROOT, part), join(root, part), { recursive: true });
-		writeFileSync(join(root, "package.json"), readFileSync(join(ROOT, "package.json")));
-		symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules"), "dir");
-		return root;
-	}
-
 	it("are loaded anew when they change; a mistake keeps the ones before; a forgotten one is told", async () => {
 		const root = project();
 		const tasks = join(root, "functions/tasks");

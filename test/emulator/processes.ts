@@ -1,7 +1,7 @@
 /** The commands as processes of their own, for the tests that run them as a user does. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -19,6 +19,28 @@ export function folder(): string {
 	const path = realpathSync(mkdtempSync(join(tmpdir(), "tickq-")));
 	ended.push(() => rmSync(path, { recursive: true, force: true }));
 	return path;
+}
+
+/** What the programs need, as a project of its own, to be changed at will. */
+export function project(): string {
+	const root = folder();
+	for (const part of ["lib", "functions", "emulator", "public"]) cpSync(join(ROOT, part), join(root, part), { recursive: true });
+	writeFileSync(join(root, "package.json"), readFileSync(join(ROOT, "package.json")));
+	symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules"), "dir");
+	return root;
+}
+
+/** A project with one more task, whose name and code these are. */
+export function projectWith(name: string, code: string): string {
+	const root = project();
+	const tasks = join(root, "functions/tasks");
+	writeFileSync(join(tasks, `${name}.ts`), `import { defineTask } from "tickq";\nexport const ${name} = defineTask(${code});\n`);
+	const index = readFileSync(join(tasks, "index.ts"), "utf8");
+	writeFileSync(
+		join(tasks, "index.ts"),
+		index.replace("export const tasks = {", `import { ${name} } from "./${name}.ts";\nexport const tasks = { ${name},`),
+	);
+	return root;
 }
 
 export interface Running {

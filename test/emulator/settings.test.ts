@@ -16,8 +16,11 @@ describe("readSettings", () => {
 				migrate: true,
 				work: true,
 				http: true,
+				inline: false,
 				logLevel: "info",
 				logFormat: "auto",
+				outsideAllow: "",
+				webhookSecrets: [],
 				config: CONFIG_DEFAULT,
 			},
 			on: new Set(),
@@ -45,12 +48,20 @@ describe("readSettings", () => {
 		expect(readSettings([], { PORT: "1" }).settings.port).toBe(1);
 	});
 
+	/** What must be said with a value that its partner's default does not allow. */
+	const PARTNERS: Partial<Record<keyof typeof CONFIG_DEFAULT, string[]>> = {
+		workersMin: ["--workers-max", "1000"],
+		workersMax: ["--workers-min", "1"],
+		scaleDownBelow: ["--scale-up-above", "1000000"],
+	};
 	it.each(Object.keys(CONFIG_DEFAULT) as (keyof typeof CONFIG_DEFAULT)[])("takes %s by flag and environment, within its bounds", name => {
 		const [least, most] = CONFIG_BOUNDS[name];
 		const flag = `--${kebab(name)}`;
 		for (const value of [least, most]) {
-			expect(readSettings([flag, String(value)], {})).toMatchObject({ settings: { config: { [name]: value } }, mistakes: [] });
-			expect(readSettings([], { [shout(name)]: String(value) })).toMatchObject({ settings: { config: { [name]: value } }, mistakes: [] });
+			const partner = PARTNERS[name] ?? [];
+			const taken = { settings: { config: { [name]: value } }, mistakes: [] };
+			expect(readSettings([flag, String(value), ...partner], {})).toMatchObject(taken);
+			expect(readSettings(partner, { [shout(name)]: String(value) })).toMatchObject(taken);
 		}
 		if (least > 0) expect(what([flag, String(least - 1)])).toEqual([`${flag}=${least - 1} is below the least, ${least}`]);
 		expect(what([], { [shout(name)]: String(most + 1) })).toEqual([`${shout(name)}=${most + 1} is above the most, ${most}`]);
@@ -62,7 +73,17 @@ describe("readSettings", () => {
 
 	it("finds every mistake at once, each with what to type instead", () => {
 		const { mistakes } = readSettings(
-			["--nonsense", "--port", "99999", "--log-level=loud", "--workers", "stray", "--database", "mysql://u:secret@host/db", "--lease-ms"],
+			[
+				"--nonsense",
+				"--port",
+				"99999",
+				"--log-level=loud",
+				"--workers-min",
+				"stray",
+				"--database",
+				"mysql://u:secret@host/db",
+				"--lease-ms",
+			],
 			{ TICKQ_GRACE_MS: "x" },
 		);
 		expect(mistakes.map(({ what }) => what)).toEqual(
@@ -70,7 +91,7 @@ describe("readSettings", () => {
 				"--nonsense is not known",
 				"--lease-ms has no value",
 				"TICKQ_GRACE_MS=x is not a whole number",
-				"--workers=stray is not a whole number",
+				"--workers-min=stray is not a whole number",
 				"--database=mysql://u@host/db is neither a file nor the address of a PostgreSQL database",
 				"--port=99999 is above the most, 65535",
 				"--log-level=loud is none of debug, info, warn, error",
@@ -84,10 +105,10 @@ describe("readSettings", () => {
 	});
 
 	it("takes a flag as missing its value where another flag follows", () => {
-		expect(what(["--port", "--workers", "5"])).toEqual(
-			["--port has no value", "5 is not known"].filter(text => what(["--port", "--workers", "5"]).includes(text)),
+		expect(what(["--port", "--workers-min", "5"])).toEqual(
+			["--port has no value", "5 is not known"].filter(text => what(["--port", "--workers-min", "5"]).includes(text)),
 		);
-		expect(what(["--port", "--workers", "5"])[0]).toBe("--port has no value");
+		expect(what(["--port", "--workers-min", "5"])[0]).toBe("--port has no value");
 	});
 
 	it("knows the switches of a command, and no others", () => {
@@ -107,12 +128,12 @@ describe("readSettings", () => {
 
 	it("takes of the settings only what the command takes, flag and environment", () => {
 		const command: Command = { usage: "", only: ["database"] };
-		expect(readSettings([], { TICKQ_WORKERS: "x", TICKQ_MIGRATE: "x", TICKQ_DATABASE: "a.db" }, command)).toMatchObject({
+		expect(readSettings([], { TICKQ_WORKERS_MIN: "x", TICKQ_MIGRATE: "x", TICKQ_DATABASE: "a.db" }, command)).toMatchObject({
 			settings: { database: "a.db", config: CONFIG_DEFAULT, migrate: true },
 			mistakes: [],
 		});
-		expect(readSettings(["--workers", "5"], {}, command).mistakes).toEqual([
-			{ what: "--workers is not known", instead: "--help lists what is" },
+		expect(readSettings(["--workers-min", "5"], {}, command).mistakes).toEqual([
+			{ what: "--workers-min is not known", instead: "--help lists what is" },
 		]);
 	});
 
@@ -166,7 +187,29 @@ describe("the settings of npm start", () => {
 		expect(start(args, env)).toMatchObject({ settings: { migrate }, mistakes: [] });
 	});
 
+	it.each([
+		[[], {}, false],
+		[["--inline"], {}, true],
+		[["--inline"], { TICKQ_INLINE: "0" }, true],
+		[[], { TICKQ_INLINE: "1" }, true],
+		[[], { TICKQ_INLINE: "TRUE" }, true],
+		[[], { TICKQ_INLINE: "0" }, false],
+	])("say whether tasks run in the main thread: %j %j is %s", (args, env, inline) => {
+		expect(start(args, env)).toMatchObject({ settings: { inline }, mistakes: [] });
+	});
+
+	it("name fewer workers at most than at least, or borders that cross: told", () => {
+		expect(start(["--workers-min", "20"]).mistakes).toEqual([
+			{ what: "--workers-min=20 is above --workers-max=10", instead: "--workers-min 20 --workers-max 20" },
+		]);
+		expect(start(["--scale-down-below", "9"]).mistakes).toEqual([
+			{ what: "--scale-down-below=9 is above --scale-up-above=5", instead: "--scale-up-above 9 --scale-down-below 9" },
+		]);
+		expect(start(["--workers-min", "20", "--workers-max", "20"]).mistakes).toEqual([]);
+	});
+
 	it("contradict each other or make no sense: told", () => {
+		expect(start([], { TICKQ_INLINE: "perhaps" }).mistakes).toHaveLength(1);
 		expect(start(["--migrate", "--no-migrate"]).mistakes).toHaveLength(1);
 		expect(start([], { TICKQ_MIGRATE: "perhaps" }).mistakes).toHaveLength(1);
 		expect(what(["--no-work"])).toEqual(["--no-work is not known"]);
@@ -216,7 +259,7 @@ describe("helpText", () => {
 		const flags = (command: Command) => [...helpText(command).matchAll(/^ {2}--([a-z-]+)/gm)].map(([, flag]) => flag);
 		expect(flags({ usage: "", only: ["database"] })).toEqual(["database", "help"]);
 		for (const program of [START, EMULATE]) {
-			expect(flags(program).slice(0, 4)).toEqual(["no-work", "no-http", "migrate", "no-migrate"]);
+			expect(flags(program).slice(0, 5)).toEqual(["no-work", "no-http", "inline", "migrate", "no-migrate"]);
 			for (const flag of flags(program).filter(flag => flag !== "help"))
 				expect(readSettings([`--${flag}`], {}, program).mistakes.map(({ what }) => what)).not.toContain(`--${flag} is not known`);
 		}

@@ -21,7 +21,13 @@ async function stops(...servers: readonly Running[]): Promise<void> {
 describe("npm start", { timeout: 30_000 }, () => {
 	it("logs JSON lines, answers /ready, runs jobs, and stops cleanly when told", async () => {
 		const one = await server([]);
-		expect(one.lines[0]).toMatchObject({ message: "started", url: one.url, database: "a.db", workers: 10 });
+		expect(one.lines[0]).toMatchObject({
+			message: "started",
+			url: one.url,
+			database: "a.db",
+			workers: { min: 2, max: 10, tasks_per_worker: 5 },
+			inline: false,
+		});
 		expect(one.lines[0]!.works).toEqual(one.lines[0]!.tasks);
 		expect((await fetch(`${one.url}/ready`)).status).toBe(200);
 		expect((await fetch(`${one.url}/`)).status).toBe(200);
@@ -34,7 +40,7 @@ describe("npm start", { timeout: 30_000 }, () => {
 	it("--no-work only accepts, until a tick by hand; --no-http runs what the other accepted, as soon as it is there", async () => {
 		const cwd = folder();
 		const api = await server(["--no-work"], { cwd });
-		expect(api.lines[0]).toMatchObject({ works: [], workers: 0 });
+		expect(api.lines[0]).toMatchObject({ works: [], workers: null });
 		const first = await submit(api, { task: "echo", payload: 1 });
 		expect(await json(`${api.url}/api/jobs/${first}?wait_ms=700`)).toMatchObject({ status: "pending" });
 		expect(await (await post(`${api.url}/api/tick`, {})).json()).toMatchObject({ claimed: 1, outcomes: { done: 1 } });

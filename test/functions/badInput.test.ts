@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import * as z from "zod";
 import { functions } from "../../functions/all.ts";
 import { compose } from "../../lib/compose.ts";
 import { type OperationName, type OperationRow, operations } from "../../lib/contract.ts";
@@ -9,10 +10,12 @@ import { inQueue, submit } from "./inQueue.ts";
 
 const rows = Object.entries(operations) as [OperationName, OperationRow][];
 const NO_JOB = "job_00000000000000000000000000";
-const pathOf = (row: OperationRow, id = NO_JOB) => row.path.replace("{id}", id).replace("{code}", "nothing");
+const pathOf = (row: OperationRow, id = NO_JOB) => row.path.replace("{id}", id).replaceAll(/\{\w+\}/g, "nothing");
 const ofTenant = rows.filter(([, { scope }]) => scope === "tenant");
 const withBody = rows.filter(([, { body }]) => body !== undefined);
-const withId = rows.filter(([, { path }]) => path.includes("{id}"));
+const withId = rows.filter(([, { path }]) => path.startsWith("/api/jobs/{id}"));
+const withBulkId = rows.filter(([, { path }]) => path.startsWith("/api/bulk-actions/{id}"));
+const hasDryRun = ({ query }: OperationRow) => "dry_run" in (query?.shape ?? {});
 
 /** Holds an answer to the form of every problem document. */
 function expectProblem({ status, headers, body }: Answered, code: string | readonly string[], path: string): void {
@@ -33,8 +36,17 @@ const refuse = async (queue: Harness, name: OperationName, path: string, options
 /** A valid request of the operation, to be spoilt in one place. */
 const valid = (name: OperationName, row: OperationRow): CallOptions => ({
 	method: row.method,
-	...(name === "submitJob" ? { body: { task: "echo" } } : {}),
+	...(name in BODIES ? { body: BODIES[name] } : {}),
 });
+const BODIES: { readonly [N in OperationName]?: unknown } = {
+	submitJob: { task: "echo" },
+	startBulkAction: { action: "retry", filter: { task: "echo" } },
+	setWebhook: { url: "https://example.com/" },
+	createSchedule: { name: "nightly", task: "echo", cron: "30 2 * * *" },
+	leaseJobs: { worker: "w", tasks: ["render"] },
+	heartbeatLeases: { worker: "w", leases: [] },
+	settleLeases: { results: [{ id: NO_JOB, lease_token: "1", outcome: "done" }] },
+};
 
 const TENANTS: readonly [string, string][] = [
 	["with a space", "a b"],
@@ -69,7 +81,7 @@ describe("bad input", () => {
 				await refuse(queue, name, at(query), valid(name, row), "query_invalid");
 			for (const query of ["limit=1&limit=1", "x=1&x=2", "dry_run=true&dry_run=true"])
 				await refuse(queue, name, at(query), valid(name, row), "query_invalid");
-			if (name !== "processTick") await refuse(queue, name, at("dry_run=true"), valid(name, row), "dry_run_unsupported");
+			if (!hasDryRun(row)) await refuse(queue, name, at("dry_run=true"), valid(name, row), "dry_run_unsupported");
 			for (const value of ["", "-1", "20001", "1.5", "NaN", "1e3", "9".repeat(400), "0x10", " 5", "%00"])
 				await refuse(queue, name, at(`wait_ms=${value}`), valid(name, row), "query_invalid");
 			expect((await queue.deps.storage.operator.counts()).submitted).toBe(0);
@@ -102,14 +114,14 @@ describe("bad input", () => {
 	it.each(withBody)("the body of %s is refused above the limit, whether its length is told or not", (name, row) =>
 		inQueue(
 			async queue => {
-				const large = `{"payload":"${"x".repeat(2000)}"}`;
-				const wide = `{"payload":"${"€".repeat(400)}"}`;
+				const large = `{"payload":"${"x".repeat(5000)}"}`;
+				const wide = `{"payload":"${"€".repeat(1400)}"}`;
 				for (const body of [large, wide])
 					for (const headers of [{} as Record<string, string>, { "content-length": String(new TextEncoder().encode(body).length) }]) {
 						const path = pathOf(row);
 						const answer = await queue.call(name, path, { method: row.method, body, headers });
 						expectProblem(answer, "payload_too_large", path);
-						expect(answer.body.limit_bytes).toBe(1024);
+						expect(answer.body.limit_bytes).toBe(row.results ? 4096 : 1024);
 					}
 				await refuse(
 					queue,
@@ -119,7 +131,7 @@ describe("bad input", () => {
 					"payload_too_large",
 				);
 			},
-			{ config: { payloadBytesMax: 1024 } },
+			{ config: { payloadBytesMax: 1024, resultBytesMax: 1024 } },
 		),
 	);
 
@@ -182,6 +194,27 @@ describe("bad input", () => {
 		}),
 	);
 
+	it.each(withBulkId)("the id of %s that names no bulk action of the tenant is one that is not there", (name, row) =>
+		inQueue(async queue => {
+			const action = (await queue.call("startBulkAction", "/api/bulk-actions", valid("startBulkAction", operations.startBulkAction))).body;
+			for (const id of [
+				"x",
+				"bulk_",
+				"bulk_0",
+				`${action.id}0`,
+				`%20${action.id}`,
+				"%E0%A4%A",
+				"%00",
+				"__proto__",
+				"x".repeat(5000),
+				NO_JOB,
+			])
+				await refuse(queue, name, pathOf(row, id), valid(name, row), "bulk_action_not_found");
+			await refuse(queue, name, pathOf(row, action.id), { ...valid(name, row), tenant: "other" }, "bulk_action_not_found");
+			expect((await queue.call("getBulkAction", `/api/bulk-actions/${action.id}`)).body).toEqual(action);
+		}),
+	);
+
 	describe("fields of submitJob", () => {
 		const FIELDS: readonly [string, string, string?][] = [
 			["priority", "1.5"],
@@ -224,6 +257,9 @@ describe("bad input", () => {
 			["task", '"1a"'],
 			["task", `"${"x".repeat(101)}"`],
 			["task", '"../../etc"'],
+			["webhook_url", "5"],
+			["webhook_url", '"example.com"'],
+			["webhook_url", '"http://127.0.0.1/"'],
 			["nonsense", "1"],
 			["payLoad", "1"],
 		];
@@ -404,11 +440,44 @@ describe("bad input", () => {
 				{ requiredKeys: [] },
 			),
 		);
+		const anyValue = fc.oneof(
+			fc.constantFrom<unknown>(
+				"echo",
+				"retry",
+				"cancel",
+				"delete",
+				"done",
+				"UTC",
+				"* * * * *",
+				"30 2 30 2 *",
+				"https://example.com/",
+				"http://[::1]/",
+			),
+			fc.constantFrom<unknown>(null, true, 0, 1, 3, -1, 1.5, 1e9, "", [], {}, ["echo"], [NO_JOB], "2026-01-01T00:00:00Z"),
+			fc.constantFrom<unknown>(
+				{ status: "dead_letter" },
+				{ status: ["done", "failed"] },
+				{ task: "echo" },
+				{ tag: "a" },
+				{ reason: "requested" },
+			),
+			fc.constantFrom<unknown>([{ id: NO_JOB, lease_token: "1" }], [{ id: NO_JOB, lease_token: "1", outcome: "done", result: 1 }]),
+			fc.jsonValue(),
+		);
+		/** A valid body with up to two fields changed. What would wait is left out: nobody moves the clock. */
+		const changes = fc.array(fc.tuple(fc.nat(), anyValue), { maxLength: 2 });
+		const changed = (name: OperationName, row: OperationRow, changes: readonly [number, unknown][]) => {
+			const names = Object.keys(row.body instanceof z.ZodObject ? row.body.shape : {}).filter(name => name !== "wait_ms");
+			const fields = names.length === 0 ? [] : changes.map(([i, value]) => [names[i % names.length], value]);
+			return JSON.stringify({ ...(BODIES[name] as object), ...Object.fromEntries(fields) });
+		};
 		const body = fc.oneof(
 			{ weight: 6, arbitrary: json.map(value => JSON.stringify(value)) },
 			{ weight: 1, arbitrary: fc.string() },
 			{ weight: 1, arbitrary: fc.string({ unit: "binary" }) },
 		);
+		/** Most requests are in order but for one thing: what is refused at the door never meets the function. */
+		const mostly = <T>(usual: T, odd: fc.Arbitrary<T>) => fc.oneof({ weight: 5, arbitrary: fc.constant(usual) }, odd);
 		const headers = fc.dictionary(
 			fc.constantFrom("content-type", "idempotency-key", "traceparent", "if-none-match", "content-length", "accept", "x-tenant-id"),
 			fc
@@ -419,7 +488,10 @@ describe("bad input", () => {
 			fc.constant(""),
 			fc
 				.dictionary(
-					fc.constantFrom("limit", "cursor", "status", "task", "tag", "include", "dry_run", "x"),
+					fc.constantFrom(
+						...["limit", "cursor", "status", "task", "tag", "include", "dry_run", "x"],
+						...["fingerprint", "reason", "created_after", "created_before"],
+					),
 					fc.oneof(fc.constantFrom("1", "10", "true", "false", "done,failed", "history", "echo", "1a"), fc.string({ unit: "binary" })),
 				)
 				.map(
@@ -431,31 +503,43 @@ describe("bad input", () => {
 			fc.webQueryParameters().map(text => `?${text}`),
 		);
 
-		it("is never a 5xx, is a problem document when refused, and leaves the store in order", () =>
+		it("is never a 5xx, is what the contract promises or a problem document, and leaves the store in order", () =>
 			inQueue(async queue => {
-				const ids: string[] = [];
+				const jobs: string[] = [];
+				const actions: string[] = [];
 				await fc.assert(
 					fc.asyncProperty(
 						fc.constantFrom(...rows),
-						fc.oneof({ weight: 3, arbitrary: body }, fc.constant(undefined)),
-						headers,
-						query,
-						fc.constantFrom("acme", "other", "*", null),
+						fc.oneof({ weight: 3, arbitrary: body }, { weight: 5, arbitrary: changes }, fc.constant(undefined)),
+						mostly({}, headers),
+						mostly("", query),
+						mostly<string | null>("acme", fc.constantFrom("other", "*", null)),
 						fc.nat(),
-						async ([name, row], body, headers, query, tenant, pick) => {
+						async ([name, row], given, headers, query, tenant, pick) => {
+							const body = Array.isArray(given) ? changed(name, row, given) : given;
+							const ids = row.path.startsWith("/api/bulk-actions") ? actions : jobs;
 							const id = ids.length === 0 || pick % 5 === 0 ? NO_JOB : ids[pick % ids.length]!;
-							const path = `${pathOf(row, id)}${query}`;
+							const place = { id, name: "nightly", task: "echo", code: "not_found" };
+							const path = `${row.path.replaceAll(/\{(\w+)\}/g, (_, part: keyof typeof place) => place[part])}${query}`;
 							const call = queue.call(name, path, {
 								method: row.method,
 								tenant,
 								headers,
-								...(row.method === "POST" && body !== undefined ? { body } : {}),
+								...(row.body !== undefined && body !== undefined ? { body } : {}),
 							});
 							for (let i = 0; i < 10; i++) await settle();
 							const answer = await call;
 							expect([path, body, answer.status < 500, answer.body?.detail]).toEqual([path, body, true, answer.body?.detail]);
 							if (answer.status >= 400) expectProblem(answer, Object.keys(PROBLEMS), path);
-							if (answer.status === 201) ids.push(answer.body.id);
+							else if (answer.status !== 304) {
+								const promised = answer.status === row.status ? row.answer : row.dryRun!;
+								expect([path, promised.safeParse(answer.body ?? undefined)]).toEqual([
+									path,
+									{ success: true, data: answer.body ?? undefined },
+								]);
+							}
+							if (answer.status === 201 && answer.body.job_id !== undefined) jobs.push(answer.body.id);
+							if (answer.status === 202) actions.push(answer.body.id);
 							expect(queue.logs.filter(({ level, message }) => level === "error" && message === "an operation failed")).toEqual([]);
 						},
 					),

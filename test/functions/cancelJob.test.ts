@@ -109,7 +109,7 @@ describe("cancelJob", () => {
 					await gate.attempts[1]!.finish();
 					expect((await report).body.outcomes).toMatchObject({ cancelled: 1, done: 1 });
 				},
-				{ tasks: { gate: gate.task }, config: { workers: 1 } },
+				{ tasks: { gate: gate.task }, config: { workersMin: 1, tasksPerWorker: 1 } },
 			);
 		});
 

@@ -116,6 +116,80 @@ describe("listJobs", () => {
 			expect((await list(queue, "?task=unknown")).count).toBe(0);
 		}));
 
+	it("filters by fingerprint and by reason", () =>
+		inQueue(
+			async queue => {
+				const bad = await submit(queue, { task: "bad", max_retries: 0 });
+				const no = await submit(queue, { task: "no" });
+				const late = await submit(queue, { task: "ok", start_by: "2025-01-01T00:00:00Z" });
+				const cancelled = await submit(queue, { task: "ok", delay_ms: 1000 });
+				await queue.call("cancelJob", `/api/jobs/${cancelled.id}/cancel`, { method: "POST" });
+				await submit(queue, { task: "ok" });
+				await submit(queue, { task: "bad", max_retries: 1 });
+				await tick(queue);
+				const { jobs } = await list(queue);
+				const fingerprint = (id: string) => jobs.find((job: { id: string }) => job.id === id).fingerprint;
+				expect(fingerprint(bad.id)).toMatch(/^f_[0-9a-f]+$/);
+				expect(fingerprint(no.id)).not.toBe(fingerprint(bad.id));
+				for (const tenant of ["acme", "*"]) {
+					expect(ids(await list(queue, `?fingerprint=${fingerprint(bad.id)}`, tenant))).toEqual([bad.id]);
+					expect(ids(await list(queue, `?fingerprint=${fingerprint(no.id)}&status=failed,dead_letter`, tenant))).toEqual([no.id]);
+					expect(ids(await list(queue, `?fingerprint=${fingerprint(no.id)}&status=dead_letter`, tenant))).toEqual([]);
+					expect(ids(await list(queue, "?fingerprint=f_0", tenant))).toEqual([]);
+					expect(ids(await list(queue, "?reason=retries_exhausted", tenant))).toEqual([bad.id]);
+					expect(ids(await list(queue, "?reason=not_retryable", tenant))).toEqual([no.id]);
+					expect(ids(await list(queue, "?reason=requested", tenant))).toEqual([cancelled.id]);
+					expect(ids(await list(queue, "?reason=expired", tenant))).toEqual([late.id]);
+					expect(ids(await list(queue, "?reason=expired&status=done", tenant))).toEqual([]);
+				}
+				expect(ids(await list(queue, `?fingerprint=${fingerprint(bad.id)}`, "other"))).toEqual([]);
+			},
+			{ tasks: { ok: createScript(() => 1), no: throwing(new Failed("no")), bad: throwing(new Error("bad")) } },
+		));
+
+	it("filters by when a job was created: from an instant on, and before one", () =>
+		inQueue(async queue => {
+			const jobs: string[] = [];
+			for (let i = 0; i < 4; i++) {
+				jobs.push((await submit(queue, { task: "echo", tags: ["t"] })).id);
+				await queue.clock.advance(1000);
+			}
+			const [zero, one, two, three] = jobs;
+			for (const tenant of ["acme", "*"])
+				for (const more of ["", "&tag=t", "&task=echo", "&status=pending"]) {
+					const by = async (query: string) => ids(await list(queue, `?${query}${more}`, tenant));
+					expect(await by("created_after=2026-01-01T00:00:01Z")).toEqual([three, two, one]);
+					expect(await by("created_before=2026-01-01T00:00:01Z")).toEqual([zero]);
+					expect(await by("created_after=2026-01-01T00:00:01Z&created_before=2026-01-01T00:00:03Z")).toEqual([two, one]);
+					expect(await by("created_after=2026-01-01T01:00:02%2B01:00")).toEqual([three, two]);
+					expect(await by("created_after=2026-01-01T00:00:01.001Z")).toEqual([three, two]);
+					expect(await by("created_after=2026-01-01T00:00:03Z&created_before=2026-01-01T00:00:01Z")).toEqual([]);
+					expect(await by("created_before=1999-01-01T00:00:00Z")).toEqual([]);
+				}
+		}));
+
+	it("walks every page of what a filter matches", () =>
+		inQueue(async queue => {
+			const wanted: string[] = [];
+			for (let i = 0; i < 12; i++) {
+				const { id } = await submit(queue, { task: "echo", delay_ms: 3_600_000 });
+				if (i >= 3 && i < 10) wanted.unshift(id);
+				await queue.clock.advance(1000);
+			}
+			const seen: string[] = [];
+			let cursor: string | null = "";
+			for (let pages = 0; cursor !== null; pages++) {
+				expect(pages).toBeLessThan(20);
+				const page: { jobs: { id: string }[]; next_cursor: string | null } = await list(
+					queue,
+					`?limit=2&created_after=2026-01-01T00:00:03Z&created_before=2026-01-01T00:00:10Z${cursor === "" ? "" : `&cursor=${cursor}`}`,
+				);
+				seen.push(...ids(page));
+				cursor = page.next_cursor;
+			}
+			expect(seen).toEqual(wanted);
+		}));
+
 	it("leaves large payloads and results out, saying so, in valid JSON", () =>
 		inQueue(async queue => {
 			const large = `"\\${"x".repeat(5000)}`;
@@ -151,6 +225,17 @@ describe("listJobs", () => {
 		"tag=%00",
 		"wait_ms=5",
 		"limit=5&limit=5",
+		"fingerprint=",
+		`fingerprint=${"x".repeat(101)}`,
+		"fingerprint=%00",
+		"reason=none",
+		"reason=",
+		"created_after=2026-01-01",
+		"created_after=yesterday",
+		"created_before=2026-02-30T00:00:00Z",
+		"created_before=2026-01-01T00:00:00",
+		"created_before=2026-01-01T00:00:00+01:00",
+		"created_before=9999-01-01T00:00:00Z",
 	])("refuses ?%s", query =>
 		inQueue(async queue => {
 			const { status, body } = await queue.call("listJobs", `/api/jobs?${query}`);

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import * as z from "zod";
 import { operations } from "../../lib/contract.ts";
 import { inQueue, submit } from "./inQueue.ts";
+import { leaseOf, leaseOne, serveRemote, settleWith } from "./remote.ts";
 
 describe("listTasks", () => {
 	it("answers what can be submitted, with schema, limits and an example", () =>
@@ -19,6 +20,10 @@ describe("listTasks", () => {
 					input_schema: null,
 					timeout_ms: 60_000,
 					retry: { max_retries: 3, base_ms: 2000, factor: 3, max_ms: 300_000 },
+					served_by: "this process",
+					paused: false,
+					held_until: null,
+					circuits_open: 0,
 				});
 				expect(body.tasks[1]).toMatchObject({
 					name: "full",
@@ -43,6 +48,38 @@ describe("listTasks", () => {
 				},
 			},
 		));
+
+	it("shows the tasks of remote workers after its own, with what is known of them: their names", () =>
+		inQueue(
+			async queue => {
+				await serveRemote(queue, "render", "plain", "audio");
+				const { tasks, count } = (await queue.call("listTasks", "/api/tasks", { tenant: null })).body;
+				expect(count).toBe(3);
+				expect(tasks.map(({ name, served_by }: Record<string, string>) => [name, served_by])).toEqual([
+					["plain", "this process"],
+					["audio", "remote workers"],
+					["render", "remote workers"],
+				]);
+				expect(tasks[1]).toMatchObject({ summary: null, example: null, input_schema: null, timeout_ms: 60_000, retry: { max_retries: 3 } });
+			},
+			{ tasks: { plain: defineTask({ run: () => 1 }) } },
+		));
+
+	it("says that a task is paused, and until when all its jobs wait", () =>
+		inQueue(async queue => {
+			const shown = async () =>
+				(await queue.call("listTasks", "/api/tasks")).body.tasks.find(({ name }: { name: string }) => name === "remote");
+			await serveRemote(queue);
+			await queue.deps.storage.operator.setTask("remote", { paused: true });
+			expect(await shown()).toMatchObject({ paused: true, held_until: null });
+			await queue.deps.storage.operator.setTask("remote", { paused: false });
+			await submit(queue, { task: "remote" });
+			const leased = await leaseOne(queue);
+			await settleWith(queue, { ...leaseOf(leased), outcome: "retry", error: "429", retry_after_ms: 5000, retry_scope: "task" });
+			expect(await shown()).toMatchObject({ paused: false, held_until: "2026-01-01T00:00:05.000Z" });
+			await queue.clock.advance(5000);
+			expect((await shown()).held_until).toBeNull();
+		}));
 
 	it("shows for each shipped task an example that can be submitted", () =>
 		inQueue(async queue => {

@@ -139,6 +139,53 @@ describe("metrics", () => {
 	it("has no workers in a process that only answers", () =>
 		inQueue(async queue => {
 			const { body } = await answered(functions.metrics(toRequest("/api/metrics", { tenant: null }), { ...queue.deps, answersOnly: true }));
-			expect(body.workers).toEqual({ busy: 0, size: 0 });
+			expect(body.workers).toMatchObject({ busy: 0, size: 0, running: 0, min: 0, max: 0 });
 		}));
+
+	it("says how many workers the waiting and running jobs call for, beyond what this process may have", () => {
+		const gate = createGate();
+		return inQueue(
+			async queue => {
+				for (let i = 0; i < 12; i++) await submit(queue, { task: "gate" });
+				const { report } = await startTicking(queue, { limit: 7 });
+				expect((await metrics(queue)).body.workers).toMatchObject({
+					busy: 7,
+					running: 2,
+					desired: 2,
+					reason: "pending 5 / 2 workers is between 1 and 5",
+				});
+				for (let i = 0; i < 60; i++) await submit(queue, { task: "gate" });
+				await submit(queue, { task: "gate", delay_ms: 1000 });
+				expect((await metrics(queue)).body.workers).toMatchObject({ desired: 13, reason: "pending 65 / 2 workers > 5", scaled: [] });
+				const pool = { running: 3, min: 2, max: 10, scaled: [{ at: queue.clock.now(), from: 2, to: 3, reason: "because" }] };
+				const answer = await answered(functions.metrics(toRequest("/api/metrics", { tenant: null }), { ...queue.deps, pool }));
+				expect(answer.body.workers).toMatchObject({
+					running: 3,
+					max: 10,
+					desired: 13,
+					reason: "pending 65 / 3 workers > 5",
+					scaled: [{ at: "2026-01-01T00:00:00.000Z", from: 2, to: 3, reason: "because" }],
+				});
+				expect(operations.metrics.answer.parse(answer.body)).toEqual(answer.body);
+				for (const attempt of gate.attempts) await attempt.finish();
+				await report;
+			},
+			{ tasks: { gate: gate.task }, config: { tenantConcurrency: 100 } },
+		);
+	});
+
+	it("calls for no worker where nothing waits or runs, and for some while jobs only run", () => {
+		const gate = createGate();
+		return inQueue(
+			async queue => {
+				expect((await metrics(queue)).body.workers).toMatchObject({ desired: 0, reason: "pending 0 / 2 workers < 1" });
+				for (let i = 0; i < 6; i++) await submit(queue, { task: "gate" });
+				const { report } = await startTicking(queue);
+				expect((await metrics(queue)).body.workers.desired).toBe(2);
+				for (const attempt of gate.attempts) await attempt.finish();
+				await report;
+			},
+			{ tasks: { gate: gate.task }, config: { tenantConcurrency: 100 } },
+		);
+	});
 });

@@ -115,7 +115,7 @@ describe("processTick", () => {
 					await gate.attempts[0]!.finish();
 					expect((await report).body).toMatchObject({ claimed: 13, outcomes: { done: 13 } });
 				},
-				{ tasks: { gate: gate.task, echo }, config: { workers: 2 } },
+				{ tasks: { gate: gate.task, echo }, config: { workersMin: 1, tasksPerWorker: 2 } },
 			);
 		});
 
@@ -138,7 +138,7 @@ describe("processTick", () => {
 					expect((await report).body.outcomes.done + (await second.report).body.outcomes.done).toBe(8);
 					expect(queue.deps.slots.busy).toBe(0);
 				},
-				{ tasks: { gate: gate.task }, config: { workers: 3, tenantConcurrency: 2 } },
+				{ tasks: { gate: gate.task }, config: { workersMin: 1, tasksPerWorker: 3, tenantConcurrency: 2 } },
 			);
 		});
 
@@ -239,7 +239,7 @@ describe("processTick", () => {
 					expect(body.claimed).toBeLessThan(40);
 					expect(body.outcomes.done).toBe(body.claimed);
 				},
-				{ config: { tickStatementsMax: 20, workers: 2 } },
+				{ config: { tickStatementsMax: 30, workersMin: 1, tasksPerWorker: 2 } },
 			));
 
 		it("say so when all slots are taken by another tick", () => {
@@ -254,7 +254,7 @@ describe("processTick", () => {
 					await gate.attempts[1]!.finish();
 					expect((await report).body.claimed).toBe(2);
 				},
-				{ tasks: { gate: gate.task }, config: { workers: 1 } },
+				{ tasks: { gate: gate.task }, config: { workersMin: 1, tasksPerWorker: 1 } },
 			);
 		});
 
@@ -844,7 +844,7 @@ describe("processTick", () => {
 					const order = (jobs: { id: string }[]) => jobs.map(({ id }) => id).sort();
 					expect(order(dry.jobs)).toEqual(order(wet.jobs));
 				},
-				{ tasks: { echo }, config: { workers: 100, tenantConcurrency: 100 } },
+				{ tasks: { echo }, config: { workersMin: 1, tasksPerWorker: 100, tenantConcurrency: 100 } },
 			));
 
 		it("prunes nothing, and says how much a tick would", () =>
@@ -906,7 +906,7 @@ describe("processTick", () => {
 				expect(body).toMatchObject({ claimed: 130, jobs_omitted: 30 });
 				expect(body.jobs).toHaveLength(100);
 			},
-			{ config: { workers: 200 } },
+			{ config: { workersMin: 1, tasksPerWorker: 200 } },
 		));
 
 	it("gives a job back untouched whose task this process does not have", () =>

@@ -1,8 +1,9 @@
 import { defineTask } from "tickq";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
+import { functions } from "../../functions/all.ts";
 import { operations } from "../../lib/contract.ts";
-import { settle } from "../support/harness.ts";
+import { answered, type Harness, settle, toRequest } from "../support/harness.ts";
 import { createGate, dryTick, history, inQueue, read, startTicking, submit, tick } from "./inQueue.ts";
 
 const strict = defineTask({
@@ -136,6 +137,78 @@ describe("submitJob", () => {
 				expect(answer.body.known_tasks).toContain("process_data");
 			}),
 		);
+	});
+
+	describe("a task of remote workers", () => {
+		const seen = (queue: Harness, ...tasks: string[]) =>
+			queue.deps.storage.worker.seeWorker({ name: "gpu-1", kind: "remote", tasks, version: "1" }, queue.clock.now());
+
+		it("is known once one has served it, takes any payload, and has the usual retries", () =>
+			inQueue(async queue => {
+				const body = { task: "render", payload: { anything: [1] } };
+				expect((await queue.call("submitJob", "/api/jobs", { body })).body.code).toBe("unknown_task");
+				await seen(queue, "render");
+				const job = await submit(queue, body);
+				expect(job).toMatchObject({ task: "render", payload: { anything: [1] }, max_retries: 3, status: "pending" });
+				expect(await read(queue, job.id)).toEqual(job);
+				expect((await submit(queue, { payload: { task: "render", a: 1 }, max_retries: 0 })).task).toBe("render");
+				expect((await tick(queue)).body.claimed).toBe(0);
+			}));
+
+		it("is known by its exact name", () =>
+			inQueue(async queue => {
+				await seen(queue, "render");
+				for (const task of ["Render", "rende", "render2", "render "])
+					expect((await queue.call("submitJob", "/api/jobs", { body: { payload: { task } } })).body.code).toBe("unknown_task");
+			}));
+
+		it("is not looked for in the store under a name that no task can have", () =>
+			inQueue(async queue => {
+				const before = queue.deps.storage.worker.statements();
+				for (const task of ["a\u0000b", "\ud800", "x".repeat(10_000), "1", "a b", ""])
+					expect((await queue.call("submitJob", "/api/jobs", { body: { payload: { task } } })).body.code).toBe("unknown_task");
+				expect(queue.deps.storage.worker.statements()).toBe(before);
+			}));
+
+		it("may run longer than this platform lets its own tasks run", () =>
+			inQueue(async queue => {
+				await seen(queue, "render");
+				const deps = { ...queue.deps, platform: { attemptMs: 1000, looksMax: 10 } };
+				const status = async (task: string) =>
+					(await answered(functions.submitJob(toRequest("/api/jobs", { body: { task, timeout_ms: 60_000 } }), deps))).status;
+				expect(await status("render")).toBe(201);
+				expect(await status("echo")).toBe(422);
+			}));
+	});
+
+	it("asks the store for nothing but the job itself where the task is this process's own", () =>
+		inQueue(async queue => {
+			await submit(queue, { task: "echo" });
+			const before = queue.deps.storage.worker.statements();
+			await submit(queue, { task: "echo", webhook_url: "https://example.com/" });
+			const once = queue.deps.storage.worker.statements() - before;
+			await queue.deps.storage
+				.tenant("acme")
+				.insertJob({ task: "echo", payload: "{}", maxRetries: 0, tail: 1, traceId: "0" }, queue.clock.now());
+			expect(queue.deps.storage.worker.statements() - before).toBe(2 * once);
+		}));
+
+	describe("webhook_url", () => {
+		it("is kept as sent, and shown", () =>
+			inQueue(async queue => {
+				const job = await submit(queue, { task: "echo", webhook_url: "HTTPS://Example.com:443/a?token=b#c" });
+				expect(job.webhook_url).toBe("HTTPS://Example.com:443/a?token=b#c");
+				expect(await read(queue, job.id)).toEqual(job);
+			}));
+
+		it("belongs to the request that an idempotency key stands for", () =>
+			inQueue(async queue => {
+				const body = { task: "echo", idempotency_key: "k", webhook_url: "https://example.com/a" };
+				const { id } = await submit(queue, body);
+				expect(await submit(queue, body)).toMatchObject({ id, webhook_url: "https://example.com/a" });
+				const other = await queue.call("submitJob", "/api/jobs", { body: { ...body, webhook_url: "https://example.com/b" } });
+				expect(other.body).toMatchObject({ status: 422, code: "idempotency_key_reused" });
+			}));
 	});
 
 	describe("the payload", () => {

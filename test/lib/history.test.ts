@@ -30,6 +30,9 @@ const job = (more: Partial<Job>): Job => ({
 	traceId: "0".repeat(32),
 	traceParent: null,
 	parentId: null,
+	copyOf: null,
+	webhookUrl: null,
+	fingerprint: null,
 	tags: [],
 	progress: null,
 	error: null,
@@ -95,6 +98,48 @@ describe("historyOf", () => {
 			[3, "cancel_requested", 200],
 			[4, "cancelled", 220],
 		]);
+	});
+
+	it("tells of a refusal while it waits again, and of the claim and the end behind it", () => {
+		const written = [event(2, "claimed", 150), event(3, "lost", 160), event(4, "refused", 170)];
+		const kinds = ["submitted", "claimed", "lost", "refused"];
+		expect(told(job({ seq: 4, startedAt: 150, losses: 1 }), written).map(([, kind]) => kind)).toEqual(kinds);
+		const running = job({ state: "running", seq: 5, startedAt: 300 });
+		expect(told(running, written)).toEqual([[1, "submitted", 100], ...told(running, written).slice(1, 4), [5, "claimed", 300]]);
+		expect(told(job({ ...running, state: "done", seq: 6, completedAt: 310 }), written).slice(3)).toEqual([
+			[4, "refused", 170],
+			[5, "claimed", 300],
+			[6, "done", 310],
+		]);
+	});
+
+	it("takes the claim and the end from what is written where a refusal stands behind them", () => {
+		const done = job({ state: "done", seq: 4, startedAt: 150, completedAt: 200 });
+		expect(told(done, [event(2, "claimed", 150), event(3, "done", 200), event(4, "refused", 210)])).toEqual([
+			[1, "submitted", 100],
+			[2, "claimed", 150],
+			[3, "done", 200],
+			[4, "refused", 210],
+		]);
+	});
+
+	it("tells the claim where only the end is written, and the end where only the claim is", () => {
+		const dead = job({ state: "dead", reason: "retries_exhausted", seq: 3, failures: 1, startedAt: 150, completedAt: 200 });
+		const whole = [
+			[1, "submitted", 100],
+			[2, "claimed", 150],
+			[3, "dead_letter", 200],
+		];
+		expect(told(dead, [event(3, "dead_letter", 200)])).toEqual(whole);
+		expect(told(dead, [event(2, "claimed", 150)])).toEqual(whole);
+	});
+
+	it("tells of refusals before and after a request to cancel", () => {
+		const running = job({ state: "running", seq: 5, startedAt: 150, cancelRequestedAt: 170 });
+		const written = [event(2, "claimed", 150), event(3, "refused", 160), event(4, "cancel_requested", 170), event(5, "refused", 180)];
+		expect(told(running, written).map(([, kind]) => kind)).toEqual(["submitted", "claimed", "refused", "cancel_requested", "refused"]);
+		const cancelled = job({ ...running, state: "cancelled", reason: "requested", seq: 6, completedAt: 200 });
+		expect(told(cancelled, written).at(-1)).toEqual([6, "cancelled", 200]);
 	});
 
 	it("tells the error and the reason of the end", () => {

@@ -2,13 +2,15 @@
 import { defineTask, Snooze, type TaskRegistry } from "tickq";
 import { afterEach, describe, expect, it } from "vitest";
 import { openStorage } from "../../emulator/openStorage.ts";
-import { CONFIG_DEFAULT, type Config } from "../../lib/config.ts";
+import { CONFIG_DEFAULT, type Config, slotsOf } from "../../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots } from "../../lib/context.ts";
 import { createLog, type LogRecord } from "../../lib/log.ts";
+import { fireSchedules } from "../../lib/schedules.ts";
 import { d1Driver } from "../../lib/storage/sqlite/d1.ts";
 import { SqliteEngine } from "../../lib/storage/sqlite/sqliteEngine.ts";
 import type { NewJob, Storage } from "../../lib/storage/storage.ts";
 import { storeOver } from "../../lib/storage/store.ts";
+import { tellWebhooks } from "../../lib/tellWebhooks.ts";
 import { STATEMENTS, startTick, type TickReport } from "../../lib/tick.ts";
 import { createRandom } from "../storage/desk.ts";
 import { type D1Trouble, d1Fake } from "../support/d1Fake.ts";
@@ -58,10 +60,12 @@ async function openQueue(tasks: TaskRegistry, trouble: D1Trouble = {}): Promise<
 				log: createLog(record => logs.push(record), clock.now, "debug"),
 				config,
 				tasks,
+				fetchOutside: () => Promise.reject(new Error("this test calls nobody")),
+				webhookSecrets: [],
 				worker: "test-worker",
 				wake,
 				ended: new Announcements(),
-				slots: new Slots(config.workers, wake),
+				slots: new Slots(slotsOf(config), wake),
 				running: new Map(),
 				ticks: { lastTickAt: null, nextWakeAt: null },
 			};
@@ -120,8 +124,8 @@ describe("what a tick reckons with", () => {
 			worker.finishIfLeased(
 				[
 					{ ...leases[0]!, outcome: "done", result: "1" },
-					{ ...leases[1]!, outcome: "retry", delayMs: 1, error: "{}" },
-					{ ...leases[2]!, outcome: "failed", error: "{}" },
+					{ ...leases[1]!, outcome: "retry", delayMs: 1, error: "{}", fingerprint: "f", hold: "task", circuitFailures: 1 },
+					{ ...leases[2]!, outcome: "failed", error: "{}", fingerprint: "f" },
 					{ ...leases[3]!, outcome: "snooze", delayMs: 5 },
 					{ ...leases[4]!, outcome: "release" },
 				],
@@ -143,6 +147,66 @@ describe("what a tick reckons with", () => {
 		expect(await after(store, () => worker.cancelLate(100, now + 100))).toBeLessThanOrEqual(STATEMENTS.cancelLate);
 		expect(await after(store, () => worker.expireLeases(100, now + 1e6))).toBeLessThanOrEqual(STATEMENTS.expire);
 		expect(await after(store, () => worker.prune(100, now + 1e12))).toBeLessThanOrEqual(STATEMENTS.prune);
+	});
+
+	it.each(["retry", "cancel", "delete"] as const)("is not less than what a portion of a bulk action sends: %s", async action => {
+		const queue = await openQueue({});
+		for (let i = 0; i < 30; i++) await queue.submit({ task: "a", tenant: `t${i % 3}`, tags: ["x"], key: "k" });
+		const now = queue.clock.now();
+		const before = queue.fresh();
+		if (action !== "cancel")
+			for (const { id, tail } of (await before.operator.listJobs({ limit: 30 })).jobs)
+				await before.tenant(`t${(id - 1) % 3}`).cancelJob({ id, tail }, now);
+		await before.operator.startBulkAction(
+			{ action, filter: { statuses: action === "cancel" ? ["pending"] : ["cancelled"] }, canary: action === "retry" ? 2 : undefined },
+			now,
+		);
+		const store = queue.fresh();
+		const portion = { jobs: 0 };
+		const sent = await after(store, async () => {
+			portion.jobs = (await store.worker.advanceBulkActions(200, now)).length;
+		});
+		expect(sent).toBeLessThanOrEqual(STATEMENTS.bulkActions);
+		expect(portion.jobs).toBe(action === "retry" ? 2 : 30);
+		const next = queue.fresh();
+		expect(await after(next, () => next.worker.advanceBulkActions(200, now + 2000))).toBeLessThanOrEqual(STATEMENTS.bulkActions);
+	});
+
+	it("is not less than what slots of schedules and calls of webhooks send", async () => {
+		const queue = await openQueue({});
+		const now = queue.clock.now();
+		for (let i = 0; i < 3; i++) {
+			await queue.submit({ task: "a", tenant: `t${i}`, webhookUrl: "https://hooks.example/", startBy: now + 1 });
+			await queue.fresh().tenant(`t${i}`).putSchedule(
+				{
+					name: "s",
+					task: "b",
+					payload: "1",
+					cron: "* * * * *",
+					timezone: "UTC",
+					missed: "one",
+					overlap: "skip",
+					paused: false,
+					maxRetries: 1,
+					nextAt: now,
+				},
+				now,
+			);
+		}
+		await queue.fresh().worker.cancelLate(10, now + 1);
+		const store = queue.fresh();
+		const deps = {
+			clock: queue.clock,
+			random: createTestRandom(),
+			log: createLog(record => queue.logs.push(record), queue.clock.now, "debug"),
+			config: CONFIG_DEFAULT,
+			tasks: {},
+			store: store.worker,
+		};
+		expect(await after(store, () => fireSchedules(deps, 3))).toBeLessThanOrEqual(STATEMENTS.schedules + 3 * STATEMENTS.schedule);
+		const next = queue.fresh();
+		expect(await after(next, () => tellWebhooks({ ...deps, store: next.worker }, 100))).toBeLessThanOrEqual(STATEMENTS.webhooks);
+		expect((await next.operator.counts()).submitted).toBe(9);
 	});
 });
 
@@ -186,7 +250,7 @@ const FAILED = { stopped_by: "stopped" } as TickReport;
 
 describe("a tick", () => {
 	for (const [seed, tickStatementsMax] of [
-		[1, 25],
+		[1, 30],
 		[2, 40],
 		[3, 40],
 		[4, 50],
@@ -241,7 +305,7 @@ describe("when D1 fails in the middle of a tick", () => {
 		["before", 11],
 		["before", 12],
 		["after", 13],
-		["after", 14],
+		["after", 15],
 	] as const)
 		it(`${when} it has done what it was told, nothing is lost and the next tick goes on (${seed})`, async () => {
 			const chance = createRandom(seed);

@@ -27,9 +27,10 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 		rmSync(folder, { recursive: true });
 	});
 
-	/** A page, and everything that went wrong on it. */
+	/** A page, and everything that went wrong on it: what the content security policy refuses is an error of the console, too. */
 	async function open(hash: string): Promise<{ page: Page; wrong: string[] }> {
 		const page = await browser.newPage();
+		page.setDefaultTimeout(8000);
 		const wrong: string[] = [];
 		page.on("console", message => {
 			if (message.type() === "error") wrong.push(message.text());
@@ -94,6 +95,148 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 		const before = await done();
 		await submitEcho();
 		await expect.poll(done, { timeout: 6000 }).toBeGreaterThan(before);
+		expect(wrong).toEqual([]);
+		await page.close();
+	});
+
+	interface Answer extends Record<string, unknown> {
+		readonly id: string;
+		readonly fingerprint: string;
+		readonly history: readonly { readonly kind: string }[];
+	}
+	async function call(method: string, path: string, tenant: string, body?: unknown): Promise<Answer> {
+		const response = await fetch(`${emulator.url}${path}`, {
+			method,
+			headers: { "content-type": "application/json", "x-tenant-id": tenant },
+			...(body === undefined ? {} : { body: JSON.stringify(body) }),
+		});
+		return (await response.json()) as Answer;
+	}
+	/** So many dead letters of the tenant, all in one group. */
+	const fail = (tenant: string, jobs: number): Promise<Answer[]> =>
+		Promise.all(
+			Array.from({ length: jobs }, () =>
+				call("POST", "/api/jobs?wait_ms=5000", tenant, { task: "flaky", payload: { fail_times: 100 }, max_retries: 0 }),
+			),
+		);
+
+	it("runs a group of dead letters again, and says how far it is", async () => {
+		const [job] = await fail("group", 2);
+		const { page, wrong } = await open("#/dead-letters?tenant=group");
+		await page.getByRole("link", { name: "told to fail" }).click();
+		await page.getByText("flaky.ts").first().waitFor();
+		await page.getByRole("button", { name: "Run again…" }).click();
+		await page.getByRole("button", { name: "Run 2 jobs again" }).click();
+		await page.getByText("2 of 2 put back in line.").waitFor();
+		await page.getByRole("status").getByText("done", { exact: true }).waitFor();
+		const { history } = await call("GET", `/api/jobs/${job?.id}?include=history`, "group");
+		expect(history.map(event => event.kind)).toContain("retried");
+		expect(wrong).toEqual([]);
+		await page.close();
+	});
+
+	it("says when the first jobs of a group failed again, and leaves the others", async () => {
+		await fail("canary", 4);
+		const { page, wrong } = await open("#/dead-letters?tenant=canary");
+		await page.getByRole("link", { name: "told to fail" }).click();
+		await page.getByRole("button", { name: "Run again…" }).click();
+		await page.getByLabel("First 3").check();
+		await page.keyboard.press("Enter");
+		await page.getByText("stopped: not all of the first ones worked").waitFor();
+		await page.getByText("3 of 4 put back in line.").waitFor();
+		expect(wrong).toEqual([]);
+		await page.close();
+	});
+
+	it("deletes a group only when its number was typed", async () => {
+		await fail("delete", 2);
+		const { page, wrong } = await open("#/dead-letters?tenant=delete");
+		await page.getByRole("link", { name: "told to fail" }).click();
+		await page.getByRole("button", { name: "Delete…" }).click();
+		const typed = page.getByLabel("type the number of jobs");
+		await typed.fill("3");
+		await typed.press("Enter");
+		await page.getByText("2 is the number.").waitFor();
+		await typed.fill("2");
+		await typed.press("Enter");
+		await page.getByText("Nothing is left of this group").waitFor();
+		await page.getByRole("link", { name: "All dead letters" }).click();
+		await page.getByText("Nothing failed for good.").waitFor();
+		expect(wrong).toEqual([]);
+		await page.close();
+	});
+
+	it("runs a job again with an edited payload, and deletes it at the second click", async () => {
+		const { id } = await call("POST", "/api/jobs?wait_ms=5000", "acme", { task: "echo", payload: { old: true } });
+		const { page, wrong } = await open(`#/jobs/${id}`);
+		await page.getByRole("button", { name: "Edit and run again" }).click();
+		const payload = page.getByLabel("Payload, as JSON");
+		await payload.fill("{");
+		await payload.press("Control+Enter");
+		await page.getByText("This is not JSON").waitFor();
+		await payload.fill('{"edited":true}');
+		await payload.press("Control+Enter");
+		await page.waitForURL(url => /^#\/jobs\/job_/.test(url.hash) && url.hash !== `#/jobs/${id}`);
+		await page.getByText('"edited": true').nth(1).waitFor();
+		await page.getByText("Copy of").waitFor();
+		const copy = page.url().split("/").at(-1);
+		expect(await call("GET", `/api/jobs/${copy}`, "acme")).toMatchObject({ copy_of: id, payload: { edited: true }, status: "done" });
+
+		await page.getByRole("button", { name: "Delete", exact: true }).click();
+		await page.keyboard.press("Escape");
+		await page.getByRole("button", { name: "Delete", exact: true }).click();
+		await page.getByRole("button", { name: "Delete it?" }).click();
+		await page.getByText("Deleted, with its history.").waitFor();
+		expect(await call("GET", `/api/jobs/${copy}`, "acme")).toMatchObject({ code: "job_not_found" });
+		expect(wrong).toEqual([]);
+		await page.close();
+	});
+
+	it("makes a schedule, pauses it, and keeps the focus where it was", async () => {
+		const { page, wrong } = await open("#/system/schedules?tenant=clock");
+		await page.getByText("No schedule yet of clock.").waitFor();
+		await page.getByRole("button", { name: "New schedule…" }).click();
+		await page.getByRole("option", { name: "echo" }).waitFor({ state: "attached" });
+		await page.getByRole("textbox", { name: "Name" }).fill("nightly");
+		await page.getByLabel("Cron line").fill("30 2 * * *");
+		await page.getByLabel("Time zone").fill("Europe/Zurich");
+		await page.keyboard.press("Enter");
+		await page.getByText("nightly is made. It runs next, in Europe/Zurich:").waitFor();
+		expect(await page.locator(".slots li").count()).toBe(5);
+		expect(await page.locator(".slots li").first().textContent()).toContain("02:30");
+		await page.keyboard.press("Escape");
+		await page.getByRole("button", { name: "Pause nightly" }).press("Enter");
+		await page.getByRole("button", { name: "Resume nightly" }).waitFor();
+		expect(await page.evaluate("document.activeElement.textContent")).toBe("Resume");
+		expect(await call("GET", "/api/schedules/nightly", "clock")).toMatchObject({ paused: true, cron: "30 2 * * *" });
+		expect(wrong).toEqual([]);
+		await page.close();
+	});
+
+	it("fits a phone and breaks no rule of the content security policy, on every page", async () => {
+		const [job] = await fail("phone", 1);
+		const { fingerprint } = await call("GET", `/api/jobs/${job?.id}`, "phone");
+		const { page, wrong } = await open("#/");
+		await page.setViewportSize({ width: 390, height: 844 });
+		const pages: [hash: string, text: string][] = [
+			["#/", "Throughput"],
+			["#/jobs?task=flaky", "told to fail"],
+			[`#/jobs?fingerprint=${fingerprint}`, "told to fail"],
+			[`#/jobs/${job?.id}`, "its group of dead letters"],
+			["#/dead-letters", "told to fail"],
+			[`#/dead-letters/${fingerprint}?task=flaky&reason=retries_exhausted`, "Its jobs"],
+			["#/submit", "As curl"],
+			["#/system", "Seen in the last week"],
+			["#/system/tasks", "this process"],
+			["#/system/schedules?tenant=phone", "No schedule yet"],
+			["#/system/bulk-actions?tenant=phone", "No bulk action yet"],
+		];
+		for (const [hash, text] of pages) {
+			await page.goto(`${emulator.url}/${hash}`);
+			await page.locator("main").getByText(text).first().waitFor();
+			const root = "document.documentElement";
+			expect([hash, await page.evaluate(`${root}.scrollWidth`)]).toEqual([hash, await page.evaluate(`${root}.clientWidth`)]);
+		}
 		expect(wrong).toEqual([]);
 		await page.close();
 	});

@@ -36,10 +36,16 @@ type EndingOf<E> = E extends any ? Omit<E, "id" | "token"> : never;
 export type How = EndingOf<Ending>;
 
 export const DONE = { outcome: "done", result: "null" } as const;
-export const FAILED = { outcome: "failed", error: '{"message":"no"}' } as const;
+export const FAILED = { outcome: "failed", error: '{"message":"no"}', fingerprint: "f_no" } as const;
 export const RELEASE = { outcome: "release" } as const;
 export const CANCELLED = { outcome: "cancelled" } as const;
-export const retryIn = (delayMs: number): How => ({ outcome: "retry", delayMs, error: '{"message":"again"}' });
+export const retryIn = (delayMs: number, more: { fingerprint?: string; hold?: "tenant" | "task"; circuitFailures?: number } = {}): How => ({
+	outcome: "retry",
+	delayMs,
+	error: '{"message":"again"}',
+	fingerprint: "f_again",
+	...more,
+});
 export const snooze = (delayMs: number): How => ({ outcome: "snooze", delayMs });
 
 export const ending = (lease: Lease, how: How = DONE): Ending => ({ id: lease.id, token: lease.token, ...how });

@@ -258,7 +258,7 @@ describe("a disk that fails", () => {
 			submit: () => q.offer({ payload }),
 			submitWithKey: () => q.offer({ payload, idempotency: { key: "i", fingerprint: "f", expiresAt: q.now + 1000 } }),
 			finish: () => q.finish(lease, { outcome: "done", result: payload }),
-			retry: () => q.finish(lease, { outcome: "retry", delayMs: 5, error: payload }),
+			retry: () => q.finish(lease, { outcome: "retry", delayMs: 5, error: payload, fingerprint: "f" }),
 		};
 		for (const [name, call] of Object.entries(calls)) {
 			const error = await call().then(

@@ -73,7 +73,7 @@ describe("the migrations of this code", () => {
 	});
 });
 
-/** Jobs of a store of schema 1, by tenant, task and state (2 ready, 1 delayed, 3 running, 4 done, 5 failed, 0 blocked). */
+/** Jobs of a store of schema 1, by tenant, task and state (0 blocked, 1 delayed, 2 ready, 3 running, 4 done, 5 failed, 6 dead, 7 cancelled). */
 const OLD_JOBS = `
 INSERT INTO tasks (task_id, name, concurrency, virtual_now) VALUES (1, 'a', NULL, 7000000), (2, 'b', 5, 0), (3, 'c', NULL, 0);
 INSERT INTO tenants (tenant_id, name, concurrency, own_concurrency, backlog, paused, vt) VALUES
@@ -85,21 +85,21 @@ INSERT INTO jobs (id, tenant_id, lane_id, state, ord, created_at, run_at, seq, c
   lease_until, token, queue_key, reason)
 SELECT n, tenant, tenant << 16 | task, state, ${ordOf("at", "0", "n")}, @now, at, 1 + (state > 2) + (state > 3), state > 2, 3, n, 't', '{}',
   CASE WHEN state > 2 THEN @now END, CASE WHEN state > 3 THEN @now END, CASE WHEN state > 3 THEN @now + 1000 * n END,
-  CASE WHEN state = 3 THEN @now + 30000 END, CASE WHEN state > 2 THEN n END, key, CASE WHEN state = 5 THEN 'not_retryable' END
+  CASE WHEN state = 3 THEN @now + 30000 END, CASE WHEN state > 2 THEN n END, key, CASE state WHEN 5 THEN 'not_retryable' WHEN 6 THEN 'lease_lost' WHEN 7 THEN 'requested' END
 FROM (SELECT key + 1 AS n, value->>0 AS tenant, value->>1 AS task, value->>2 AS state, value->>3 AS key,
   CASE WHEN value->>2 = 1 THEN @now + 1000 ELSE @now END AS at FROM json_each(@jobs));
 UPDATE lanes SET next_due = (SELECT min(run_at) FROM jobs WHERE lane_id = lanes.lane_id AND state = 1),
-${["blocked", "delayed", "ready", "running", "done", "failed"].map((state, i) => `  ${state} = (SELECT count(*) FROM jobs WHERE lane_id = lanes.lane_id AND state = ${i})`).join(",\n")};
+${["blocked", "delayed", "ready", "running", "done", "failed", "dead", "cancelled"].map((state, i) => `  ${state} = (SELECT count(*) FROM jobs WHERE lane_id = lanes.lane_id AND state = ${i})`).join(",\n")};
 UPDATE queue SET last_job_id = (SELECT max(id) FROM jobs)`;
 
-describe("a store of schema 1", () => {
+describe.each([1, 2])("a store of schema %i", schema => {
 	it("comes over as it is: jobs, limits, turns, counters", async () => {
 		const folder = mkdtempSync(join(tmpdir(), "tickq-"));
 		const file = join(folder, "queue.db");
 		const old = new Database(file);
 		migrateBetterSqlite3(old, readMigrations().slice(0, 1));
 		const jobs = [
-			...[2, 2, 2, 1, 4, 5].map(state => [1, 1, state]),
+			...[2, 2, 2, 1, 4, 5, 6, 7].map(state => [1, 1, state]),
 			...[3, 2].map(state => [1, 3, state]),
 			...[2, 2, 3, 4].map(state => [2, 1, state]),
 			...[3, 0].map(state => [2, 2, state, "key"]),
@@ -107,16 +107,22 @@ describe("a store of schema 1", () => {
 			...[2, 2].map(state => [4, 2, state]),
 		];
 		for (const sql of OLD_JOBS.split(";\n")) old.prepare(sql).run(sql.includes("@jobs") ? { now: T0, jobs: JSON.stringify(jobs) } : {});
+		migrateBetterSqlite3(old, readMigrations().slice(0, schema));
 		const before = old.prepare("SELECT * FROM queue").get();
 		old.close();
 
 		const { storage, migrated } = await openStorage(file, DEFAULTS, ["a", "b", "c"]);
-		expect(migrated.map(({ number }) => number)).toEqual(Array.from({ length: SCHEMA - 1 }, (_, i) => i + 2));
+		expect(migrated.map(({ number }) => number)).toEqual(Array.from({ length: SCHEMA - schema }, (_, i) => i + 1 + schema));
 		const q = new Desk(storage);
 		await q.audit();
 		const { activeTenants, ...counts } = await storage.operator.counts();
 		expect(before).toMatchObject({ ...counts, active_tenants: activeTenants });
 		expect(activeTenants).toBe(4);
+		// What failed before errors had fingerprints stands in groups, too; what ended before webhooks has none to tell.
+		expect(
+			(await storage.operator.deadLetterGroups({}, 10)).map(({ fingerprint, reason, count }) => `${fingerprint} ${reason} ${count}`).sort(),
+		).toEqual(["lease_lost lease_lost 1", "unknown not_retryable 1"]);
+		expect(await storage.worker.nextDue([], T0)).toMatchObject({ webhooks: false, bulkActions: false, schedules: false });
 		// The next turns are those that would have come: of two that may run, the one with the smaller tag.
 		const next: string[] = [];
 		for (let i = 0; i < 5; i++) for (const job of await q.claim()) next.push(`${job.tenant} ${job.task}`);
@@ -138,7 +144,7 @@ describe("a store of schema 1", () => {
 			await q.expire();
 			await q.finish(await q.claim({ limit: 100 }));
 		}
-		expect(await storage.operator.counts()).toMatchObject({ activeTenants: 0, done: jobs.length - 1, failed: 1 });
+		expect(await storage.operator.counts()).toMatchObject({ activeTenants: 0, done: jobs.length - 3, failed: 1, dead: 1, cancelled: 1 });
 		while ((await q.worker.prune(5, q.now + 1000 * T0)) > 0);
 		expect(await q.all()).toEqual([]);
 		await q.audit();

@@ -15,18 +15,19 @@ import { readSettings } from "../../emulator/settings.ts";
 import type { Job } from "../../lib/job.ts";
 import { createLog, type LogRecord } from "../../lib/log.ts";
 import { type Migration, SchemaTooNew, SchemaTooOld, toMigration } from "../../lib/storage/migrate.ts";
-import { type Param, PostgresDriver, type PostgresHandle } from "../../lib/storage/postgres/driver.ts";
+import { isPassing, type Param, PostgresDriver, type PostgresHandle } from "../../lib/storage/postgres/driver.ts";
 import { migratePostgres } from "../../lib/storage/postgres/migrate.ts";
 import { PostgresEngine } from "../../lib/storage/postgres/postgresEngine.ts";
-import type { Row } from "../../lib/storage/rows.ts";
-import { type Claimed, type NewJob, PartlyRecorded, StorageUnavailable } from "../../lib/storage/storage.ts";
+import { type Row, S } from "../../lib/storage/rows.ts";
+import { type Claimed, type NewJob, type NewSchedule, PartlyRecorded, StorageUnavailable } from "../../lib/storage/storage.ts";
 import { openStore } from "../../lib/storage/store.ts";
 import type { TaskRegistry } from "../../lib/task.ts";
 import { createCertificate } from "../support/certificate.ts";
 import { freshSchema } from "../support/postgres.ts";
 import { type Break, type PostgresProxy, startPostgresProxy } from "../support/postgresProxy.ts";
+import { Release1 } from "../support/postgresRelease1.ts";
 import { type PostgresServer, startPostgres } from "../support/postgresServer.ts";
-import { CANCELLED, createRandom, DAY, DEFAULTS, Desk, DONE, LEASE_MS, retryIn, TASKS } from "./desk.ts";
+import { CANCELLED, createRandom, DAY, DEFAULTS, Desk, DONE, LEASE_MS, MINUTE, retryIn, T0, TASKS } from "./desk.ts";
 
 const closing: (() => unknown)[] = [];
 async function closeAll(): Promise<void> {
@@ -94,6 +95,18 @@ const leased = async (q: Desk, tenant: string, worker = "worker"): Promise<Claim
 	return q.claimOne({ worker });
 };
 const jobsOf = async (q: Desk, tenant: string): Promise<Job[]> => (await q.tenant(tenant).listJobs({ limit: 10 })).jobs;
+const hourly = (nextAt: number): NewSchedule => ({
+	name: "hourly",
+	task: LATER,
+	payload: "{}",
+	cron: "0 * * * *",
+	timezone: "UTC",
+	missed: "skip",
+	overlap: "skip",
+	paused: false,
+	maxRetries: 0,
+	nextAt,
+});
 /** Out of the way of the next. */
 const drop = async (q: Desk, { id }: { readonly id: number }): Promise<void> => {
 	expect(await q.cancel(id)).toMatchObject({ changed: true });
@@ -202,7 +215,7 @@ const VERBS: readonly Verb[] = [
 		call: (p, { id, token }: Claimed) =>
 			p.worker
 				.extendLeases([{ id, token, progress: "1" }], 2 * LEASE_MS, p.now)
-				.then(held => expect(held).toEqual([{ id, cancelRequested: false }])),
+				.then(held => expect(held).toEqual([{ id, cancelRequested: false, leaseUntil: p.now + 2 * LEASE_MS }])),
 		check: async (q, lease: Claimed) => {
 			expect(await q.get(lease.id)).toMatchObject({ leaseUntil: q.now + 2 * LEASE_MS, progress: "1" });
 			expect(await q.finish(lease)).toHaveLength(1);
@@ -225,6 +238,40 @@ const VERBS: readonly Verb[] = [
 		check: async (q, { id }: Claimed) => {
 			expect(await q.get(id)).toMatchObject({ state: "delayed", failures: 1 });
 			await drop(q, { id });
+		},
+	},
+	{
+		name: "finishIfLeased that opens a circuit and holds a task: once",
+		prepare: async (q, tenant) => {
+			await q.submit({ tenant, task: `of ${tenant}` });
+			return q.claimOne({ tasks: [`of ${tenant}`] });
+		},
+		call: (p, lease: Claimed) => p.finish(lease, retryIn(MINUTE, { circuitFailures: 1, hold: "task" })),
+		check: async (q, { id, task, tenant }: Claimed) => {
+			expect((await q.history(id)).map(({ kind, data }) => [kind, data.circuit])).toEqual([
+				["submitted", undefined],
+				["claimed", undefined],
+				["retry", "opened"],
+			]);
+			expect(await q.operator.listTasks()).toContainEqual({
+				task,
+				concurrency: null,
+				paused: false,
+				heldUntil: q.now + MINUTE,
+				circuitsOpen: 1,
+			});
+			expect(await q.operator.resetCircuit(task, tenant)).toBe(1);
+			await drop(q, { id });
+		},
+	},
+	{
+		name: "finishIfLeased of an ending that is refused: refused, or once more where its answer was lost",
+		prepare: waiting,
+		call: (p, id: number) => p.finish({ id, token: 1 }).then(moved => expect(moved).toEqual([])),
+		check: async (q, id: number) => {
+			const [submitted, ...refused] = await q.kinds(id);
+			expect(submitted).toBe("submitted");
+			expect(["refused", "refused,refused"]).toContain(refused.join());
 		},
 	},
 	{
@@ -266,6 +313,73 @@ const VERBS: readonly Verb[] = [
 		check: async (q, { id }: Claimed, tenant) => {
 			expect(await q.tenant(tenant).getJobById(id)).toBe(null);
 			expect(await q.tenant(tenant).counts()).toMatchObject({ done: 0 });
+		},
+	},
+	{
+		name: "deleteJob: gone",
+		prepare: async (q, tenant) => {
+			const lease = await leased(q, tenant);
+			await q.finish(lease);
+			return q.get(lease.id);
+		},
+		call: (p, job: Job) => p.tenant(job.tenant).deleteJob(job, p.now),
+		check: async (q, job: Job) => {
+			expect(await q.tenant(job.tenant).getJobById(job.id)).toBe(null);
+			expect(await q.tenant(job.tenant).counts()).toMatchObject({ done: 0 });
+		},
+	},
+	{
+		name: "a bulk action: started once, or once more where its answer was lost, and carried out",
+		prepare: async (q, tenant) => {
+			const id = await waiting(q, tenant);
+			await q.cancel(id);
+			return id;
+		},
+		call: async (p, id: number, tenant) => {
+			await p.tenant(tenant).startBulkAction({ action: "retry", ids: [id] }, p.now);
+			while ((await p.worker.nextDue([], p.now)).bulkActions) await p.worker.advanceBulkActions(10, p.now);
+		},
+		check: async (q, id: number, tenant) => {
+			// One that broke off before it was recorded is busy for a while.
+			q.now += MINUTE;
+			while ((await q.worker.nextDue([], q.now)).bulkActions) await q.worker.advanceBulkActions(10, q.now);
+			expect(await q.kinds(id)).toEqual(["submitted", "cancelled", "retried"]);
+			for (const action of await q.tenant(tenant).listBulkActions(10)) expect(action).toMatchObject({ status: "done", seen: 1 });
+			await drop(q, { id });
+		},
+	},
+	{
+		name: "putSchedule, dueSchedules, moveSchedule, deleteSchedule: one of it",
+		call: async (p, _, tenant) => {
+			const put = (await p.tenant(tenant).putSchedule(hourly(p.now), p.now))!;
+			const due = (await p.worker.dueSchedules(10, p.now)).filter(schedule => schedule.tenant === tenant);
+			for (const schedule of due)
+				await p.worker.moveSchedule(schedule, { lastAt: schedule.nextAt, nextAt: p.now + 60 * MINUTE, lastJobId: null });
+			expect(await p.tenant(tenant).getSchedule("hourly")).toEqual({ ...put, lastAt: p.now, nextAt: p.now + 60 * MINUTE });
+			expect(await p.tenant(tenant).listSchedules(10)).toHaveLength(1);
+		},
+		check: async (q, _, tenant) => {
+			expect(await q.tenant(tenant).deleteSchedule("hourly")).toBe(true);
+			expect(await q.tenant(tenant).deleteSchedule("hourly")).toBe(false);
+		},
+	},
+	{
+		name: "setWebhook, untoldWebhooks, tellWebhooks: told",
+		call: async (p, _, tenant) => {
+			await p.tenant(tenant).setWebhook("https://example.com/");
+			expect(await p.tenant(tenant).getWebhook()).toBe("https://example.com/");
+			const id = await waiting(p, tenant);
+			await p.cancel(id);
+			await p.worker.tellWebhooks(await p.worker.untoldWebhooks(10));
+		},
+		check: async q => expect(await q.worker.untoldWebhooks(10)).toEqual([]),
+	},
+	{
+		name: "seeWorker, listWorkers, deadLetterGroups",
+		call: async (p, _, tenant) => {
+			await p.worker.seeWorker({ name: tenant, kind: "remote", tasks: [LATER], version: "1" }, p.now);
+			expect((await p.operator.listWorkers(100)).filter(({ name }) => name === tenant)).toHaveLength(1);
+			expect(await p.tenant(tenant).deadLetterGroups({}, 10)).toEqual([]);
 		},
 	},
 	{ name: "nextDue", call: p => p.worker.nextDue(TASKS, p.now) },
@@ -646,18 +760,18 @@ describe("two releases side by side", () => {
 		const sql = client(address);
 		const functions = () =>
 			sql.unsafe(`SELECT p.oid::regprocedure::text AS name, pg_get_functiondef(p.oid) AS text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-  WHERE n.nspname = '${name}' AND p.proname NOT LIKE '%\\_2' ORDER BY 1`);
+  WHERE n.nspname = '${name}' AND p.proname NOT LIKE '%\\_next' ORDER BY 1`);
 		const before = await functions();
 		expect(before.length).toBeGreaterThan(20);
-		const second: Migration = {
+		const next: Migration = {
 			number: migrations.length + 1,
-			name: "second",
+			name: "next",
 			sql: `ALTER TABLE jobs ADD COLUMN colour text; CREATE INDEX jobs_colour ON jobs (colour) WHERE colour IS NOT NULL;
-CREATE FUNCTION claim_2(most int) RETURNS SETOF jobs LANGUAGE sql AS $$ SELECT * FROM jobs WHERE state = 2 LIMIT most $$;
+CREATE FUNCTION claim_next(most int) RETURNS SETOF jobs LANGUAGE sql AS $$ SELECT * FROM jobs WHERE state = 2 LIMIT most $$;
 UPDATE meta SET value = '${migrations.length + 1}' WHERE name = 'schema'`,
 		};
 		const leases = await q.claim();
-		await migratePostgres(sql as unknown as PostgresHandle, name, [...migrations, second], { dryRun: false });
+		await migratePostgres(sql as unknown as PostgresHandle, name, [...migrations, next], { dryRun: false });
 		await q.finish(leases);
 		expect(await functions()).toEqual(before);
 		await q.finish(await q.claim());
@@ -670,7 +784,183 @@ UPDATE meta SET value = '${migrations.length + 1}' WHERE name = 'schema'`,
 	});
 });
 
+describe("the store of schema 1", () => {
+	/** One with jobs in each state, by the code of that release. */
+	async function older() {
+		const address = schema();
+		const { schema: name } = readAddress(address);
+		const sql = client(address);
+		const handle = sql as unknown as PostgresHandle;
+		await migratePostgres(handle, name, migrations.slice(0, 1), { dryRun: false });
+		const old = new Release1(sql, name);
+		const migrate = () => migratePostgres(handle, name, migrations, { dryRun: false });
+		return { address, name, sql, old, migrate };
+	}
+	const error = '{"message":"no"}';
+
+	it("is brought here with jobs in every state, and goes on", async () => {
+		const { address, old } = await older();
+		const ended: number[] = [];
+		const end = async (how: Record<string, unknown>, more = {}) => {
+			const id = await old.submit("acme", "a", T0, more);
+			await old.finish(await old.claim(["a"], 1, T0), how, T0);
+			ended.push(id);
+		};
+		await end({ outcome: "done", result: "null" }, { tags: '["x"]' });
+		await end({ outcome: "failed", error });
+		await end({ outcome: "retry", delay_ms: 0, error }, { max_retries: 0 });
+		const lost = await old.submit("acme", "a", T0);
+		for (let i = 1; i <= 3; i++) {
+			await old.claim(["a"], 1, T0 + i * LEASE_MS);
+			await old.expire(T0 + (i + 1) * LEASE_MS);
+		}
+		const now = T0 + 5 * LEASE_MS;
+		const cancelled = await old.submit("acme", "a", now);
+		await old.cancel(cancelled, now);
+		const delayed = await old.submit("acme", "a", now);
+		await old.finish(await old.claim(["a"], 1, now), { outcome: "retry", delay_ms: MINUTE, error }, now);
+		const blocked = await old.submit("acme", "b", now, { run_at: now + MINUTE, queue_key: "k" });
+		await old.submit("acme", "b", now, { queue_key: "k", key: "once", fingerprint: "f", key_expires_at: now + DAY });
+		const running = await old.submit("acme", "a", now);
+		const [lease] = await old.claim(["a"], 1, now);
+		await old.cancel(running, now);
+		const ready = await old.submit("u", "a", now);
+
+		const { storage, migrated } = await open(address);
+		expect(migrated.map(({ number }) => number)).toEqual(migrations.slice(1).map(({ number }) => number));
+		const q = new Desk(storage);
+		q.now = now;
+		await q.audit();
+		expect((await q.tenant().deadLetterGroups({}, 10)).map(({ fingerprint, reason, count }) => [fingerprint, reason, count])).toEqual(
+			[
+				["lease_lost", "lease_lost", 1],
+				["unknown", "retries_exhausted", 1],
+				["unknown", "not_retryable", 1],
+			].sort(),
+		);
+		const before = await q.tenant().getJobById(lost);
+		expect(before).toMatchObject({ state: "dead", fingerprint: "lease_lost", copyOf: null, webhookUrl: null });
+		const [done, failed, dead] = ended as [number, number, number];
+		for (const id of [failed, dead, lost, cancelled]) {
+			const kinds = (await q.tenant().historyOf((await q.tenant().getJobById(id))!)).map(({ kind }) => kind);
+			expect(await q.retry(id)).toMatchObject({ changed: true });
+			expect(await q.kinds(id)).toEqual([...kinds, "retried"]);
+		}
+		expect(await q.worker.finishIfLeased([{ ...lease!, ...CANCELLED }], q.now)).toMatchObject([{ id: running, state: "cancelled" }]);
+		q.now += MINUTE;
+		for (let leases = await q.claim({ limit: 10 }); leases.length > 0; leases = await q.claim({ limit: 10 }))
+			expect(await q.finish(leases)).toHaveLength(leases.length);
+		expect(new Set(await q.states([done, failed, dead, lost, cancelled, delayed, blocked]))).toEqual(new Set(["done"]));
+		expect((await q.tenant("u").getJobById(ready))?.state).toBe("done");
+		await q.audit();
+	});
+
+	it("lets processes of that release go on beside those of this one", async () => {
+		const { address, old, migrate } = await older();
+		await old.submit("acme", "a", T0);
+		const [before] = await old.claim(["a"], 1, T0);
+		await migrate();
+		const q = new Desk((await open(address)).storage);
+		// What it took before, and what was refused meanwhile.
+		expect(await q.finish({ id: before!.id, token: 1 })).toEqual([]);
+		expect(await old.extend([before!], q.now + LEASE_MS)).toEqual([true]);
+		expect(await old.finish([before!], { outcome: "retry", delay_ms: 0, error }, q.now)).toEqual([S.delayed]);
+		expect((await q.history(before!.id)).map(({ kind }) => kind)).toEqual(["submitted", "claimed", "refused", "retry"]);
+		expect(await q.get(before!.id)).toMatchObject({ fingerprint: "unknown" });
+		// A lost lease, with a refusal before it.
+		const [again] = await old.claim(["a"], 1, q.now);
+		await q.finish({ id: again!.id, token: 1 });
+		q.now += LEASE_MS;
+		expect(await old.expire(q.now)).toBe(1);
+		const [last] = await old.claim(["a"], 1, q.now);
+		expect(await old.finish([last!], { outcome: "failed", error }, q.now)).toEqual([S.failed]);
+		await q.finish({ id: last!.id, token: 1 });
+		expect(await old.retry(last!.id, q.now)).toBe(true);
+		expect(await q.kinds(last!.id)).toEqual([
+			"submitted",
+			"claimed",
+			"refused",
+			"retry",
+			"claimed",
+			"refused",
+			"lost",
+			"claimed",
+			"failed",
+			"refused",
+			"retried",
+		]);
+		await old.finish(await old.claim(["a"], 1, q.now), { outcome: "done", result: "null" }, q.now);
+		// Holds and circuits keep its claims, too, and it wakes when they end.
+		await q.fill(2, { tenant: "held" });
+		await q.finish(await q.claim({ limit: 1 }), retryIn(DAY, { circuitFailures: 1 }));
+		expect(await old.claim(["a"], 10, q.now)).toEqual([]);
+		expect(await old.nextDelayed()).toBe(q.now + MINUTE);
+		q.now += MINUTE;
+		const [probe, ...others] = await old.claim(["a"], 10, q.now);
+		expect(others).toEqual([]);
+		expect(await old.finish([probe!], { outcome: "done", result: "null" }, q.now)).toEqual([S.done]);
+		expect(await q.operator.listTasks()).toContainEqual(expect.objectContaining({ task: "a", circuitsOpen: 0 }));
+		await q.submit({ tenant: "held" });
+		await q.finish(await q.claim({ limit: 1 }), retryIn(DAY, { hold: "task" }));
+		await q.submit({ tenant: "other" });
+		expect(await old.claim(["a"], 10, q.now)).toEqual([]);
+		expect(await q.operator.resetCircuit("a", null)).toBe(0);
+		expect(await old.claim(["a"], 10, q.now)).toHaveLength(1);
+		// What it submits is told to the tenant's webhook.
+		await q.tenant("told").setWebhook("https://example.com/");
+		const told = await old.submit("told", "b", q.now, { key: "i", fingerprint: "f", key_expires_at: q.now + DAY });
+		expect(await q.tenant("told").getJobById(told)).toMatchObject({ webhookUrl: "https://example.com/" });
+		expect(await old.submit("told", "b", q.now, { key: "i", fingerprint: "f", key_expires_at: q.now + DAY })).toBe(told);
+		await old.prune(q.now + 100 * DAY);
+		await q.audit();
+	});
+
+	it("is brought here while processes of that release work: none of their calls fails for good, and no job is lost", async () => {
+		const { address, name, migrate } = await older();
+		const ends = new AbortController();
+		const troubles: string[] = [];
+		let done = 0;
+		const work = async (n: number) => {
+			const old = new Release1(client(address), name);
+			for (let i = 0; !ends.signal.aborted; i++) {
+				try {
+					await old.submit(`t${(n + i) % 5}`, "a", T0 + i);
+					const leases = await old.claim(["a"], 5, T0 + i, `worker ${n}`);
+					if (leases.length > 0) done += (await old.finish(leases, { outcome: "done", result: "null" }, T0 + i)).length;
+				} catch (error) {
+					if (!isPassing(error)) troubles.push(String(error));
+				}
+			}
+		};
+		const workers = [1, 2, 3].map(work);
+		while (done < 20) await sleep(5);
+		await migrate();
+		const atMigration = done;
+		while (done < atMigration + 20) await sleep(5);
+		ends.abort();
+		await Promise.all(workers);
+		expect(troubles).toEqual([]);
+		await new Desk((await open(address)).storage).audit();
+	});
+});
+
 describe("a migration", () => {
+	it("waits briefly for a backup that keeps the tables, and holds nobody up meanwhile", async () => {
+		const address = schema();
+		const { schema: name } = readAddress(address);
+		const handle = client(address) as unknown as PostgresHandle;
+		await migratePostgres(handle, name, migrations.slice(0, 1), { dryRun: false });
+		const q = new Release1(client(address), name);
+		const migrate = () => migratePostgres(handle, name, migrations, { dryRun: false });
+		await client(address).begin(async sql => {
+			await sql.unsafe(`SELECT count(*) FROM ${name}.lanes`);
+			const migrated = expect(migrate()).rejects.toThrow("another transaction keeps its tables");
+			for (let i = 0; i < 20; i++) await q.submit("t", "a", T0);
+			await migrated;
+		});
+		expect((await migrate()).missing).toHaveLength(migrations.length - 1);
+	});
+
 	it("that adds a column breaks no verb that is on its way meanwhile", async () => {
 		const address = schema();
 		const { schema: name } = readAddress(address);
@@ -818,6 +1108,38 @@ describe("another transaction", () => {
 			expect(claimed).toMatchObject({ status: "fulfilled", value: [{ tenant: "free" }] });
 		});
 		expect(await q.finish(locked!)).toHaveLength(1);
+		await q.audit();
+	});
+});
+
+describe("endings that hold tasks", () => {
+	it("in other orders, from several processes at once, wait for each other and for nobody else", async () => {
+		const address = schema();
+		const racers: Desk[] = [];
+		for (let i = 0; i < 4; i++) racers.push(new Desk((await open(address)).storage, racers[0]));
+		const [q] = racers as [Desk];
+		const SHARED = ["s0", "s1", "s2", "s3", "s4"];
+		const ROUNDS = 10;
+		for (let round = 1; round <= ROUNDS; round++) {
+			await q.fill(racers.length * SHARED.length, i => ({
+				tenant: `t${i % racers.length}`,
+				task: SHARED[Math.floor(i / racers.length)]!,
+				maxRetries: 2 * ROUNDS,
+			}));
+			const leases = await q.claim({ tasks: SHARED, limit: 100 });
+			const ends = await Promise.all(
+				racers.map((racer, r) => {
+					const mine = leases.filter(({ tenant }) => tenant === `t${r}`).sort((a, b) => (r % 2 === 0 ? a.id - b.id : b.id - a.id));
+					return racer.finish(mine, retryIn(round * 1000 + r, { hold: "task" }));
+				}),
+			);
+			expect(ends.flat()).toHaveLength(leases.length);
+			const heldUntil = q.now + round * 1000 + racers.length - 1;
+			for (const task of await q.operator.listTasks()) if (SHARED.includes(task.task)) expect.soft(task).toMatchObject({ heldUntil });
+			expect(await q.claim({ tasks: SHARED, limit: 100 })).toEqual([]);
+			q.now = heldUntil;
+		}
+		expect(await q.claim({ tasks: SHARED, limit: 1000 })).toHaveLength(racers.length * SHARED.length * ROUNDS);
 		await q.audit();
 	});
 });

@@ -8,21 +8,22 @@ import { openPostgres } from "../../emulator/openPostgres.ts";
 import { readAddress } from "../../emulator/postgresPool.ts";
 import { type Param, PostgresDriver, type PostgresHandle } from "../../lib/storage/postgres/driver.ts";
 import { PostgresEngine } from "../../lib/storage/postgres/postgresEngine.ts";
+import type { Claimed, Lease } from "../../lib/storage/storage.ts";
 import { openStore } from "../../lib/storage/store.ts";
 import { freshSchema } from "../support/postgres.ts";
-import { DAY, DEFAULTS, Desk, DONE, FAILED, LEASE_MS, LISTS, RELEASE, retryIn, TASKS } from "./desk.ts";
+import { DAY, DEFAULTS, Desk, DONE, FAILED, LEASE_MS, LISTS, MINUTE, RELEASE, retryIn, T0, TASKS } from "./desk.ts";
 
-/** Tables that stay small: as many rows as there are tasks, or writers at once. */
-const SMALL = ["meta", "tasks", "totals", "turns"];
+/** Tables that stay small: as many rows as there are tasks, workers, or writers at once. */
+const SMALL = ["meta", "tasks", "totals", "turns", "workers"];
 /** Indexes that hold only what a sweep or a claim looks for, in its order: they are walked from their beginning. */
 const SWEPT = ["jobs_running", "jobs_start_by", "jobs_expiry", "lanes_due", "keys_expiry"];
 /** Rows of a table that grows that one node of a plan may read, where the verb asks for 20 jobs at most; pages look at more. */
 const ROWS_MAX = 200;
 const PAGE_ROWS_MAX = 5000 * 4;
-/** Called at a start, not by ticks: costs the leases that are held. */
-const RARE = ["leaseHolders", "forfeit"];
+/** Called at a start or by a person, not by ticks: costs the leases that are held, or all schedules. */
+const RARE = ["leaseHolders", "forfeit", "schedules of all"];
 /** As long as nothing is known of a table, 5,000 rows in order are rightly expected to cost more than all of it, up to some 100,000. */
-const WIDE = ["list all"];
+const WIDE = ["list all", "list all by what went wrong"];
 
 /** Of a statement that is found to walk: its end says more than its columns. */
 const TEXT_LENGTH_MAX = 400;
@@ -47,6 +48,8 @@ interface Finding {
 	readonly walks: string;
 	readonly text: string;
 }
+
+const leaseOf = ({ id, token }: Claimed): Lease => ({ id, token });
 
 /** Every verb that is called by requests and ticks, once in each of its forms. */
 async function live(q: Desk, name: (verb: string) => void): Promise<void> {
@@ -74,6 +77,8 @@ async function live(q: Desk, name: (verb: string) => void): Promise<void> {
 	name("claim");
 	const jobs = await q.claim({ limit: 20 });
 	expect(jobs).toHaveLength(20);
+	name("extend within bounds");
+	await q.worker.extendLeases(jobs.map(leaseOf), LEASE_MS, q.now, { heldMsMax: DAY, graceMs: 1000 });
 	name("extend");
 	await q.worker.extendLeases(
 		jobs.map(({ id, token }) => ({ id, token, progress: "1" })),
@@ -86,6 +91,77 @@ async function live(q: Desk, name: (verb: string) => void): Promise<void> {
 	await q.finish(jobs.slice(3, 5), FAILED);
 	await q.finish(jobs.slice(5, 6), RELEASE);
 	await q.finish(jobs.slice(6, 8), retryIn(5));
+	name("finish again");
+	await q.finish(jobs.slice(0, 2));
+	await q.finish(jobs.slice(5, 8), retryIn(5));
+	name("refuse");
+	await q.finish(jobs.slice(0, 10).map(({ id }) => ({ id, token: 1 })));
+	name("finish, hold, open a circuit and close it");
+	await q.fill(3, { tenant: "held", task: "h", maxRetries: 5, webhookUrl: "https://example.com/" });
+	const [first, second, third] = await q.claim({ limit: 3, tasks: ["h"] });
+	await q.finish(first!, retryIn(1, { circuitFailures: 1, hold: "tenant" }));
+	await q.finish(second!, retryIn(1, { circuitFailures: 1, hold: "task" }));
+	await q.worker.nextDue(["h"], q.now);
+	expect(await q.operator.listTasks()).toContainEqual(expect.objectContaining({ task: "h", circuitsOpen: 1 }));
+	q.now += 2 * MINUTE;
+	await q.finish([third!, ...(await q.claim({ limit: 3, tasks: ["h"] }))]);
+	expect(await q.operator.listTasks()).toContainEqual(expect.objectContaining({ task: "h", circuitsOpen: 0 }));
+	await q.finish(await q.claim({ limit: 3, tasks: ["h"] }));
+	name("webhooks");
+	const untold = await q.worker.untoldWebhooks(20);
+	expect(untold).not.toEqual([]);
+	await q.worker.tellWebhooks(untold);
+	await q.tenant("held").setWebhook("https://example.com/");
+	await q.tenant("held").getWebhook();
+	name("resetCircuit");
+	await q.operator.resetCircuit("h", "held");
+	await q.operator.resetCircuit("h", null);
+	name("tasks and workers");
+	await q.worker.seeWorker({ name: `w${q.draw()}`, kind: "remote", tasks: ["a"], version: "1" }, q.now);
+	await q.operator.listWorkers(20);
+	await q.operator.listTasks();
+	name("schedules");
+	const nightly = {
+		name: "nightly",
+		task: "a",
+		payload: "{}",
+		cron: "0 0 * * *",
+		timezone: "UTC",
+		missed: "one",
+		overlap: "skip",
+		paused: false,
+	} as const;
+	await q.tenant("t1").putSchedule({ ...nightly, maxRetries: 0, nextAt: q.now }, q.now);
+	await q.tenant("t1").putSchedule({ ...nightly, name: `n${q.draw()}`, maxRetries: 0, nextAt: null }, q.now, 100);
+	const [due] = await q.worker.dueSchedules(20, q.now);
+	await q.worker.moveSchedule(due!, { lastAt: q.now, nextAt: q.now + DAY, lastJobId: first!.id });
+	await q.tenant("t1").getSchedule("nightly");
+	await q.tenant("t1").listSchedules(20);
+	await q.tenant("t1").deleteSchedule("nightly");
+	name("schedules of all");
+	await q.operator.listSchedules(20);
+	for (const store of [q.tenant("t1"), q.operator]) {
+		name(store === q.operator ? "list all by what went wrong" : "list by what went wrong");
+		for (const more of [
+			{ fingerprint: "f_no" },
+			{ reason: "retries_exhausted" },
+			{ createdAfter: q.now - DAY },
+			{ createdBefore: q.now },
+		] as const)
+			for (const rest of [{}, { task: "a" }, { statuses: ["failed", "dead_letter"] }, { tag: "x" }] as const)
+				await store.listJobs({ ...more, ...rest, limit: 20 });
+		await store.deadLetterGroups({}, 20);
+		await store.deadLetterGroups({ task: "a", reason: "not_retryable", fingerprint: "f_no" }, 20);
+	}
+	name("list for bulk actions");
+	const filter = { statuses: ["dead_letter", "failed"], fingerprint: "f_no" } as const;
+	await q.operator.startBulkAction({ action: "retry", filter }, q.now);
+	const { id: bulk } = await q.tenant("t1").startBulkAction({ action: "delete", filter: { task: "b", statuses: ["done"] } }, q.now);
+	for (let i = 0; i < 4; i++) await q.worker.advanceBulkActions(20, q.now);
+	await q.tenant("t1").getBulkAction(bulk);
+	await q.tenant("t1").stopBulkAction(bulk, q.now);
+	await q.tenant("t1").listBulkActions(20);
+	await q.operator.listBulkActions(20);
 	name("cancel");
 	const waiting = await q.submit({ tenant: "t5" });
 	await q.cancel(jobs[8]!.id);
@@ -166,7 +242,7 @@ describe("query plans", { shuffle: false }, () => {
 		// And a long past.
 		const columns = (
 			await sql.unsafe(
-				`SELECT attname AS name FROM pg_attribute WHERE attrelid = '${schema}.jobs'::regclass AND attnum > 0 ORDER BY attnum`,
+				`SELECT attname AS name FROM pg_attribute WHERE attrelid = '${schema}.jobs'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
 			)
 		)
 			.map(({ name }) => name as string)
@@ -179,6 +255,11 @@ describe("query plans", { shuffle: false }, () => {
 		await sql.unsafe(`INSERT INTO ${schema}.job_tags (tenant_id, tag, job_id) SELECT tenant_id, 'y', id FROM ${schema}.jobs`);
 		await sql.unsafe(
 			`INSERT INTO ${schema}.keys (tenant_id, kind, key, job_id, expires_at) SELECT tenant_id, 1, 'old' || id, id, expires_at FROM ${schema}.jobs WHERE state = 4`,
+		);
+		await sql.unsafe(
+			`INSERT INTO ${schema}.bulk_actions (tenant_id, action, status, created_at, updated_at, ended_at) SELECT n % 10, 'retry', 'done', n, n, ${T0} + n FROM generate_series(1, 3000) n;
+INSERT INTO ${schema}.schedules (tenant_id, name, task, payload, cron, timezone, missed, overlap, paused, max_retries, next_at, created_at, updated_at)
+  SELECT tenant_id, name, 'a', '{}', '0 0 * * *', 'UTC', 'one', 'skip', 0, 0, ${T0 + 400 * DAY} + tenant_id, 0, 0 FROM ${schema}.tenants`,
 		);
 
 		const handle = {

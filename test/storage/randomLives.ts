@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { isEnded, type Job, type State, TRANSITIONS } from "../../lib/job.ts";
-import type { Claimed, Ending, Moved, StorageDefaults } from "../../lib/storage/storage.ts";
+import { ACTS_ON, type Claimed, type Ending, type Moved, type StorageDefaults } from "../../lib/storage/storage.ts";
 import type { Opened } from "./conformance.ts";
 import { createRandom, DEFAULTS, Desk, ending, type How, type Submit, T0, TASKS } from "./desk.ts";
 
@@ -22,6 +22,8 @@ interface Known {
 	state: State;
 	lease: Claimed | null;
 	leaseUntil: number;
+	/** The token that its latest attempt was ended by: the same ending is answered again, until it is taken up, or put back in line. */
+	endedBy: number | null;
 	/** Ends that a caller was told of, since the job last came in. */
 	ends: number;
 }
@@ -32,6 +34,8 @@ class RandomRun {
 	readonly used: Claimed[] = [];
 	readonly caps = new Map<string, { concurrency: number; backlog: number; paused: boolean; tasks: Map<string, number | null> }>();
 	readonly taskCaps = new Map<string, { concurrency: number | null; paused: boolean }>();
+	/** Until when the jobs of a task, or of a tenant's task, are held. Tasks a and b have holds, and c has circuits. */
+	readonly holds = new Map<string, number>();
 	readonly idempotent = new Map<string, { id: number; fingerprint: string; expiresAt: number }>();
 	readonly #random: () => number;
 	pruned = 0;
@@ -128,6 +132,7 @@ class RandomRun {
 					state: "ready",
 					lease: null,
 					leaseUntil: 0,
+					endedBy: null,
 					ends: 0,
 				});
 			} else if (answer.status === "backlog_full") {
@@ -163,7 +168,10 @@ class RandomRun {
 				expect(job.runAt).toBeLessThanOrEqual(this.latest);
 				expect(over.has(job.tenant), `${job.tenant} is at its limit`).toBe(false);
 				expect(this.caps.get(job.tenant)!.paused || this.taskCaps.get(job.task)!.paused).toBe(false);
+				for (const hold of [job.task, `${job.tenant} ${job.task}`])
+					expect(this.holds.get(hold) ?? 0, `${hold} is held`).toBeLessThanOrEqual(this.latest);
 				known.lease = job;
+				known.endedBy = null;
 				known.leaseUntil = q.now + request.leaseMs;
 				known.state = "running";
 				this.used.push(job);
@@ -180,14 +188,21 @@ class RandomRun {
 		}
 	}
 
-	how(): How {
+	how(task: string): How {
 		const { q } = this;
+		const error = '"e"';
+		const retry = (delayMs: number): How => {
+			const fingerprint = `f${this.upTo(5) === 0 ? 1 : 0}`;
+			if (task === "c") return { outcome: "retry", delayMs, error, fingerprint, ...(this.chance(0.9) ? { circuitFailures: 3 } : {}) };
+			const hold = this.chance(0.15) ? { hold: this.chance(0.8) ? ("tenant" as const) : ("task" as const) } : {};
+			return { outcome: "retry", delayMs, error, fingerprint, ...hold };
+		};
 		return this.pick<() => How>([
 			() => ({ outcome: "done", result: "1" }),
 			() => ({ outcome: "done", result: "1" }),
-			() => ({ outcome: "retry", delayMs: this.upTo(2000), error: '"e"' }),
-			() => ({ outcome: "retry", delayMs: 0, error: '"e"' }),
-			() => ({ outcome: "failed", error: '"e"' }),
+			() => retry(this.upTo(2000)),
+			() => retry(0),
+			() => ({ outcome: "failed", error, fingerprint: `f${this.upTo(3)}` }),
 			() => ({ outcome: "snooze", delayMs: this.upTo(2000) }),
 			() => ({ outcome: "release" }),
 			() => ({ outcome: "cancelled" }),
@@ -204,22 +219,45 @@ class RandomRun {
 			expect(known.ends, `job ${moved.id} ended twice`).toBe(1);
 		}
 	}
+	/** What an ending that was accepted holds. */
+	hold(ending: Ending, moved: Moved): void {
+		if (ending.outcome !== "retry" || ending.hold === undefined || ending.delayMs === 0 || moved.state === "cancelled") return;
+		const { task, tenant } = this.known.get(ending.id)!;
+		const hold = ending.hold === "task" ? task : `${tenant} ${task}`;
+		this.holds.set(hold, Math.max(this.holds.get(hold) ?? 0, this.q.now + ending.delayMs));
+	}
 
 	async finish(): Promise<void> {
 		const endings: Ending[] = [];
+		const how = (id: number) => this.how(this.known.get(id)?.task ?? "a");
 		for (const job of this.some(this.leased(), 0.5)) {
 			const lease = job.lease!;
-			endings.push(ending(this.chance(0.1) ? { ...lease, token: lease.token + 1 } : lease, this.how()));
-			if (this.chance(0.1)) endings.push(ending(lease, this.how()));
+			endings.push(ending(this.chance(0.1) ? { ...lease, token: lease.token + 1 } : lease, how(job.id)));
+			if (this.chance(0.1)) endings.push(ending(lease, how(job.id)));
 		}
 		// Old leases, that others may hold by now.
-		if (this.used.length > 0) for (let i = this.upTo(3); i > 0; i--) endings.push(ending(this.pick(this.used), this.how()));
+		if (this.used.length > 0)
+			for (let i = this.upTo(3); i > 0; i--) {
+				const lease = this.pick(this.used);
+				endings.push(ending(lease, how(lease.id)));
+			}
 		const calls = this.chance(0.3) ? [endings, this.some(endings, 0.5)] : [endings];
-		const right = new Set(endings.filter(({ id, token }) => this.known.get(id)?.lease?.token === token).map(({ id }) => id));
+		const counts = ({ id, token }: Ending): boolean => [this.known.get(id)?.lease?.token, this.known.get(id)?.endedBy].includes(token);
+		const right = calls.map(call => new Set(call.filter(counts).map(({ id }) => id)));
 		const answers = await Promise.all(calls.map(call => this.q.worker.finishIfLeased(call, this.q.now)));
-		const accepted = answers.flat();
-		expect(accepted.map(job => job.id).sort()).toEqual([...right].sort());
-		for (const moved of accepted) this.leave(moved);
+		for (const [i, answer] of answers.entries()) expect(answer.map(job => job.id).sort()).toEqual([...right[i]!].sort());
+		for (const [i, answer] of answers.entries())
+			for (const moved of answer) {
+				const known = this.known.get(moved.id)!;
+				const { lease } = known;
+				if (lease !== null) {
+					this.leave(moved);
+					known.endedBy = lease.token;
+					// Of calls at once any may have been the first: then what it holds is not known.
+					const first = calls[i]!.find(({ id, token }) => id === moved.id && token === lease.token)!;
+					if (calls.length === 1) this.hold(first, moved);
+				} else expect((await this.q.operator.getJob(known))!.state, `job ${moved.id} is answered as it stands`).toBe(moved.state);
+			}
 	}
 
 	async followUp(): Promise<void> {
@@ -239,6 +277,7 @@ class RandomRun {
 		);
 		expect(answer).toHaveLength(wrong ? 0 : 1);
 		if (wrong) return expect((await q.operator.counts()).submitted).toBe(before);
+		job.endedBy = job.lease!.token;
 		this.leave(answer[0]!);
 		const { jobs } = await q.operator.listJobs({ limit: 1 });
 		expect(jobs[0]).toMatchObject({ parentId: job.id, tail: followUp.tail, tenant: followUp.tenant });
@@ -246,7 +285,7 @@ class RandomRun {
 	}
 	adopt(job: Job): void {
 		const { id, tail, tenant, task, key, state } = job;
-		this.known.set(id, { id, tail, tenant, task, key, state, lease: null, leaseUntil: 0, ends: 0 });
+		this.known.set(id, { id, tail, tenant, task, key, state, lease: null, leaseUntil: 0, endedBy: null, ends: 0 });
 	}
 
 	async heartbeat(): Promise<void> {
@@ -300,7 +339,10 @@ class RandomRun {
 		const { job, changed } = answer!;
 		if (retries) {
 			expect(changed).toBe(["failed", "dead", "cancelled"].includes(before.state));
-			if (changed) known.ends = 0;
+			if (changed) {
+				known.ends = 0;
+				known.endedBy = null;
+			}
 		} else {
 			expect(changed).toBe(!isEnded(before.state) && before.cancelRequestedAt === null);
 			if (changed && before.state !== "running") known.ends++;
@@ -309,8 +351,44 @@ class RandomRun {
 		known.state = job.state;
 	}
 
+	/** An action on many, carried on to its end. */
+	async bulk(): Promise<void> {
+		const { q } = this;
+		const action = this.pick(["retry", "cancel", "delete"] as const);
+		const tenant = this.chance(0.7) ? this.pick(TENANTS) : null;
+		const filter = {
+			task: this.pick(TASKS),
+			...(this.chance(0.3) ? { tag: "x" } : {}),
+			...(this.chance(0.2) ? { fingerprint: "f0" } : {}),
+		};
+		const store = tenant === null ? q.operator : q.tenant(tenant);
+		const { value } = await store.countMatching({ ...filter, statuses: ACTS_ON[action] }, 1000);
+		const { id } = await store.startBulkAction({ action, filter }, q.now);
+		for (let i = 0; (await q.worker.nextDue([], q.now)).bulkActions; i++) {
+			expect(i, "a bulk action does not come to its end").toBeLessThan(100);
+			for (const moved of await q.worker.advanceBulkActions(1 + this.upTo(5), q.now)) {
+				const known = this.known.get(moved.id)!;
+				expect([known.task, tenant ?? known.tenant]).toEqual([filter.task, known.tenant]);
+				if (action === "delete") this.known.delete(moved.id);
+				else if (action === "retry") Object.assign(known, { ends: 0, endedBy: null, state: moved.state });
+				else if (moved.state === "cancelled") this.leave(moved);
+			}
+		}
+		const { seen, changed } = (await store.getBulkAction(id))!;
+		expect(seen).toBe(value);
+		if (action !== "cancel") expect(changed).toBe(value);
+	}
+
 	async limits(): Promise<void> {
 		const { q } = this;
+		if (this.chance(0.2)) {
+			const task = this.pick(TASKS);
+			const tenant = this.chance(0.5) ? this.pick(TENANTS) : null;
+			await q.operator.resetCircuit(task, tenant);
+			for (const hold of [...this.holds.keys()])
+				if (tenant === null ? hold.endsWith(task) : hold === `${tenant} ${task}`) this.holds.delete(hold);
+			return;
+		}
 		if (this.chance(0.3)) {
 			const task = this.pick(TASKS);
 			const settings = { concurrency: this.chance(0.5) ? null : this.upTo(8), paused: this.chance(0.1) };
@@ -365,7 +443,8 @@ class RandomRun {
 		else if (dice < 76) await this.heartbeat();
 		else if (dice < 82) await this.expire();
 		else if (dice < 86) await this.cancelLate();
-		else if (dice < 94) await this.change();
+		else if (dice < 93) await this.change();
+		else if (dice < 94) await this.bulk();
 		else if (dice < 97) await this.limits();
 		else if (dice < 99) await this.prune();
 		else await this.rehearse();
@@ -403,6 +482,7 @@ class RandomRun {
 				const history = await q.operator.historyOf(job);
 				expect(history.map(event => event.seq)).toEqual(Array.from({ length: job.seq }, (_, i) => i + 1));
 				expect(history.filter(event => event.kind === "claimed")).toHaveLength(job.claims);
+				expect(history.filter(event => event.kind === "refused").length).toBeLessThanOrEqual(10);
 			}),
 		);
 	}

@@ -4,7 +4,7 @@ import { openStorage } from "../../emulator/openStorage.ts";
 import { functions } from "../../functions/all.ts";
 import { tasks as shippedTasks } from "../../functions/tasks/index.ts";
 import type { Clock, Random } from "../../lib/clock.ts";
-import { CONFIG_DEFAULT, type Config } from "../../lib/config.ts";
+import { CONFIG_DEFAULT, type Config, slotsOf } from "../../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots } from "../../lib/context.ts";
 import type { OperationName } from "../../lib/contract.ts";
 import { createLog, type LogRecord } from "../../lib/log.ts";
@@ -116,10 +116,12 @@ export async function createHarness({ tasks = shippedTasks, config = {}, fractio
 		log: createLog(record => logs.push(record), clock.now, "debug"),
 		config: whole,
 		tasks,
+		fetchOutside: () => Promise.reject(new Error("this test calls nobody")),
+		webhookSecrets: [],
 		worker: "test-worker",
 		wake,
 		ended: new Announcements(),
-		slots: new Slots(whole.workers, wake),
+		slots: new Slots(slotsOf(whole), wake),
 		running: new Map(),
 		ticks: { lastTickAt: null, nextWakeAt: null },
 	};

@@ -16,6 +16,8 @@ function fakeContext(signal = new AbortController().signal): TaskContext {
 		traceId: "0af7651916cd43dd8448eb211c80319c",
 		idempotencyKey: "job-1",
 		log: { debug: silent, info: silent, warn: silent, error: silent },
+		fetchOutside: () => Promise.reject(new Error("this task calls nobody")),
+		sign: () => Promise.resolve({}),
 		progress: silent,
 		submit: silent,
 	};

@@ -5,6 +5,31 @@ import { type PostgresHandle, type PostgresTransaction, quoted } from "./driver.
 /** PostgreSQL 14: the oldest that its makers still mended when this was written. */
 const VERSION_MIN = 140_000;
 
+/**
+ * Takes all tables before the first is changed. Who works with the store meanwhile has some of them and waits for others: so these locks are
+ * waited for briefly, given up together, and tried for again. A reader that stays, as a backup does, stops nobody but the migration.
+ */
+const LOCK_TABLES = `
+DO $$
+DECLARE
+  tables text := (SELECT string_agg(oid::regclass::text, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = current_schema::regnamespace AND relkind = 'r');
+  before text := current_setting('lock_timeout');
+BEGIN
+  IF tables IS NULL THEN RETURN; END IF;
+  FOR attempt IN 1..20 LOOP
+    BEGIN
+      SET LOCAL lock_timeout = 150;
+      EXECUTE 'LOCK TABLE ' || tables;
+      PERFORM set_config('lock_timeout', before, true);
+      RETURN;
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+      PERFORM pg_sleep(0.05 * random());
+    END;
+  END LOOP;
+  RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
+    MESSAGE = 'the store could not be migrated: another transaction keeps its tables, perhaps a backup. Try again when it has ended';
+END $$`;
+
 export interface Migrated {
 	/** The schema it had before. */
 	readonly schema: number;
@@ -39,6 +64,7 @@ export async function migratePostgres(
 				await makeSchema(transaction, schema);
 				await transaction.unsafe(`SET LOCAL search_path = ${quoted(schema)}`);
 				await transaction.unsafe("SET LOCAL client_min_messages = warning");
+				await transaction.unsafe(LOCK_TABLES);
 				await transaction.unsafe(migration.sql);
 			});
 	return { schema: before.schema, missing };

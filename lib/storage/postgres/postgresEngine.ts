@@ -2,26 +2,37 @@
  * The verbs on PostgreSQL: each is one call of a function of the schema (../migrations/postgres), which does what it can get the locks
  * for. What it left alone, because another transaction was at those tenants, is sent again.
  */
-import { LOSSES_MAX } from "../../job.ts";
-import type { Engine, EngineLimits, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
-import { JOB_COLUMNS, type Row, S, tenantOfLane, toMoved } from "../rows.ts";
+import { CIRCUIT_PROBE_MS, LOSSES_MAX } from "../../job.ts";
+import type { BulkProgress, Engine, EngineLimits, GroupQuery, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
+import { JOB_COLUMNS, type Row, refusedData, S, tenantOfLane, toMoved } from "../rows.ts";
 import {
 	type ClaimRequest,
 	type Ending,
+	KEY_KINDS,
+	type LeaseBounds,
 	type LeaseExtension,
+	type NewBulkAction,
+	type NewSchedule,
+	type NewWorker,
 	PartlyRecorded,
+	type ScheduleMove,
 	type StorageDefaults,
 	StorageUnavailable,
 } from "../storage.ts";
-import { codeOf, list, type PostgresDriver } from "./driver.ts";
+import { codeOf, list, type Param, type PostgresDriver } from "./driver.ts";
+import { type Columns, columnsOf, listStatement, scanEndStatement } from "./list.ts";
 import * as read from "./read.ts";
+import * as records from "./records.ts";
 import { checks } from "./verify.ts";
 
 /** The schema this code speaks; the migrations write it into `meta`. A newer one still has the functions of this one. */
-export const SCHEMA = 1;
+export const SCHEMA = 2;
 
 /** Endings, leases or ids in one call at most: each tenant among them is a lock. */
 const CALL_ROWS_MAX = 200;
+
+/** Refused endings that one history holds at most. */
+const REFUSED_MAX = 10;
 
 const LOCK_NOT_AVAILABLE = "55P03";
 
@@ -38,7 +49,7 @@ function* chunks<T>(items: readonly T[]): Generator<readonly T[]> {
 	for (let i = 0; i < items.length; i += CALL_ROWS_MAX) yield items.slice(i, i + CALL_ROWS_MAX);
 }
 
-const toRow = ({ laneId, job, parent }: SubmitRow, i: number) => ({
+const toRow = ({ laneId, job, parent, unbounded }: SubmitRow, i: number) => ({
 	i,
 	lane_id: laneId,
 	priority: job.priority,
@@ -55,7 +66,12 @@ const toRow = ({ laneId, job, parent }: SubmitRow, i: number) => ({
 	payload: job.payload,
 	parent_id: parent?.id,
 	parent_token: parent?.token,
+	unbounded,
+	copy_of: job.copyOf,
+	webhook_url: job.webhookUrl ?? undefined,
+	no_webhook: job.webhookUrl === null ? true : undefined,
 	key: job.idempotency?.key,
+	key_kind: job.idempotency?.kind === undefined ? undefined : KEY_KINDS[job.idempotency.kind],
 	fingerprint: job.idempotency?.fingerprint,
 	key_expires_at: job.idempotency?.expiresAt,
 });
@@ -67,6 +83,9 @@ const toEnding = (ending: Ending, i: number) => ({
 	delay_ms: "delayMs" in ending ? Math.max(0, Math.round(ending.delayMs)) : undefined,
 	result: "result" in ending ? ending.result : undefined,
 	error: "error" in ending ? ending.error : undefined,
+	fingerprint: "error" in ending ? ending.fingerprint : undefined,
+	hold: "hold" in ending ? ending.hold : undefined,
+	circuit_failures: "circuitFailures" in ending ? ending.circuitFailures : undefined,
 });
 
 interface TurnEndings {
@@ -114,7 +133,7 @@ export class PostgresEngine implements Engine {
 			while (left.size > 0) {
 				const sent = [...left];
 				const got = await this.#driver.query(
-					`SELECT i, status, id FROM ${this.#at}submit_1($1::text::jsonb, $2::boolean, $3::text::bigint[], $4::bigint)`,
+					`SELECT i, status, id, webhook_url FROM ${this.#at}submit_2($1::text::jsonb, $2::boolean, $3::text::bigint[], $4::bigint)`,
 					[
 						JSON.stringify(sent.map((i, place) => toRow(rows[i]!, place))),
 						keyed,
@@ -122,10 +141,13 @@ export class PostgresEngine implements Engine {
 						nowMs,
 					],
 				);
-				for (const { i: place, status, id } of got) {
+				for (const { i: place, status, id, webhook_url: webhookUrl } of got) {
 					const i = sent[place]!;
 					left.delete(i);
-					answered(i, status === "created" ? { status, id, createdAt: nowMs } : status === "backlog_full" ? { status } : { status, id });
+					answered(
+						i,
+						status === "created" ? { status, id, createdAt: nowMs, webhookUrl } : status === "backlog_full" ? { status } : { status, id },
+					);
 				}
 			}
 		} finally {
@@ -157,19 +179,23 @@ export class PostgresEngine implements Engine {
 		);
 	}
 
-	jobs(ids: readonly number[]): Promise<Row[]> {
-		return this.#driver.query(`SELECT ${JOB_COLUMNS} FROM ${this.#at}jobs WHERE id = ANY($1::text::bigint[])`, [list(ids)]);
+	jobs(ids: readonly number[], columns: Columns = "all"): Promise<Row[]> {
+		return this.#driver.query(`SELECT ${columnsOf(columns)} FROM ${this.#at}jobs WHERE id = ANY($1::text::bigint[])`, [list(ids)]);
 	}
-	list(jobs: JobList): Promise<Row[]> {
-		const { sql, params } = read.listStatement(this.#at, jobs);
+	list(jobs: JobList, columns: Columns = "all"): Promise<Row[]> {
+		const { sql, params } = listStatement(this.#at, jobs, columns);
 		return this.#driver.query(sql, params);
 	}
 	async scanEnd(jobs: JobList, above: number): Promise<number | null> {
-		const statement = read.scanEndStatement(this.#at, jobs, above);
+		const statement = scanEndStatement(this.#at, jobs, above);
 		return statement === null ? null : ((await this.#driver.query(statement.sql, statement.params))[0]?.id ?? null);
 	}
 	events(jobId: number): Promise<Row[]> {
 		return this.#driver.query(`SELECT seq, at, kind, data FROM ${this.#at}job_events WHERE job_id = $1::bigint ORDER BY seq`, [jobId]);
+	}
+	groups(query: GroupQuery): Promise<Row[]> {
+		const { sql, params } = read.groupsStatement(this.#at, query);
+		return this.#driver.query(sql, params);
 	}
 	async counts(): Promise<Row> {
 		return (await this.#driver.query(read.queueCounts(this.#at)))[0]!;
@@ -207,6 +233,9 @@ export class PostgresEngine implements Engine {
 		);
 		if (changed.length > 0) this.#driver.announce();
 		return changed;
+	}
+	deleteJobs(jobIds: readonly number[]): Promise<number[]> {
+		return this.#change(jobIds, some => this.#driver.query(`SELECT id, changed FROM ${this.#at}delete_2($1::text::bigint[])`, [some]));
 	}
 
 	/** Endings and claims that are asked for in one turn of the event loop go in one call. */
@@ -257,6 +286,7 @@ export class PostgresEngine implements Engine {
 			ended?.defaults.keepDeadMs ?? null,
 			ended?.nowMs ?? null,
 			ended?.waitFor ?? null,
+			CIRCUIT_PROBE_MS,
 			claimed === null ? null : list(claimed.taskIds),
 			request?.limit ?? 0,
 			Math.ceil((request?.limit ?? 0) / this.#crowd),
@@ -268,8 +298,8 @@ export class PostgresEngine implements Engine {
 		]);
 	}
 	get #turnText(): string {
-		return `SELECT i, ${JOB_COLUMNS} FROM ${this.#at}turn_1($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint,
-  $6::bigint, $7::bigint, $8::text::int[], $9::int, $10::int, $11::bigint, $12::bigint, $13::bigint, $14::text, $15::boolean)`;
+		return `SELECT i, ${JOB_COLUMNS} FROM ${this.#at}turn_2($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint,
+  $6::bigint, $7::bigint, $8::bigint, $9::text::int[], $10::int, $11::int, $12::bigint, $13::bigint, $14::bigint, $15::text, $16::boolean)`;
 	}
 
 	async claim(request: ClaimRequest, taskIds: readonly number[], nowMs: number): Promise<Row[]> {
@@ -294,17 +324,26 @@ export class PostgresEngine implements Engine {
 			const late = await query(this.#lateText, [sweepLimit, defaults.keepDoneMs, nowMs]);
 			const [pruned] = await query(this.#pruneText, [sweepLimit, nowMs]);
 			const claimed = await this.#turn(query, null, { request, taskIds, nowMs, wait: false });
-			return { lost, late, pruned: pruned!.jobs, claimed: claimed.sort((a, b) => a.id - b.id), held: await query(read.held(this.#at)) };
+			const held = await query(read.held(this.#at), [nowMs]);
+			return { lost, late, pruned: pruned!.jobs, claimed: claimed.sort((a, b) => a.id - b.id), held };
 		});
 	}
 
-	async extend(leases: readonly LeaseExtension[], leaseUntil: number): Promise<Row[]> {
+	async extend(leases: readonly LeaseExtension[], leaseUntil: number, nowMs: number, bounds?: LeaseBounds): Promise<Row[]> {
 		const held: Row[] = [];
 		for (const chunk of chunks(leases)) {
 			for (let left = [...chunk]; left.length > 0; ) {
 				const got = await this.#driver.query(
-					`SELECT i, id, held, cancel_requested_at FROM ${this.#at}extend_1($1::text::jsonb, $2::text::bigint[], $3::bigint)`,
-					[JSON.stringify(left.map(({ id, token, progress }, i) => ({ i, id, token, progress }))), list(unique(ids(left))), leaseUntil],
+					`SELECT i, id, held, cancel_requested_at, lease_until
+  FROM ${this.#at}extend_2($1::text::jsonb, $2::text::bigint[], $3::bigint, $4::bigint, $5::bigint, $6::bigint)`,
+					[
+						JSON.stringify(left.map(({ id, token, progress }, i) => ({ i, id, token, progress }))),
+						list(unique(ids(left))),
+						leaseUntil,
+						nowMs,
+						bounds?.heldMsMax ?? null,
+						bounds?.graceMs ?? null,
+					],
 				);
 				const seen = new Set(got.map(row => row.i));
 				held.push(...got.filter(row => row.held));
@@ -339,6 +378,23 @@ export class PostgresEngine implements Engine {
 		return moved;
 	}
 
+	async refuse(endings: readonly Ending[], nowMs: number): Promise<void> {
+		for (const chunk of chunks(endings))
+			for (let left = chunk; left.length > 0; ) {
+				const seen = await this.#driver.query(
+					`SELECT refuse_2 AS id FROM ${this.#at}refuse_2($1::text::jsonb, $2::text::bigint[], $3::int, $4::bigint)`,
+					[
+						JSON.stringify(left.map((ending, i) => ({ i, id: ending.id, token: ending.token, data: refusedData(ending) }))),
+						list(unique(ids(left))),
+						REFUSED_MAX,
+						nowMs,
+					],
+				);
+				const looked = new Set(seen.map(row => row.id));
+				left = left.filter(({ id }) => !looked.has(id));
+			}
+	}
+
 	get #expireText(): string {
 		return `SELECT id, tail, state, reason FROM ${this.#at}expire_1($1::int, $2::int, $3::bigint, $4::bigint, $5::bigint)`;
 	}
@@ -358,14 +414,14 @@ export class PostgresEngine implements Engine {
 		return (await this.#driver.query(this.#pruneText, [limit, nowMs]))[0]!.jobs;
 	}
 
-	async nextDue(taskIds: readonly number[]): Promise<Row> {
-		return (await this.#driver.query(read.nextDue(this.#at), [list(taskIds)]))[0]!;
+	async nextDue(taskIds: readonly number[], nowMs: number): Promise<Row> {
+		return (await this.#driver.query(read.nextDue(this.#at), [list(taskIds), nowMs]))[0]!;
 	}
 	async leaseHolders(): Promise<string[]> {
 		return (await this.#driver.query(`SELECT DISTINCT worker FROM ${this.#at}jobs WHERE state = ${S.running}`)).map(row => row.worker);
 	}
 	/** Calls a function that does a bounded part of something until nothing is left. Answers the sum. */
-	async #until0(sql: string, params: (string | number)[]): Promise<number> {
+	async #until0(sql: string, params: Param[]): Promise<number> {
 		for (let sum = 0; ; ) {
 			const changed: number = (await this.#driver.query(`SELECT ${this.#at}${sql} AS changed`, params))[0]!.changed;
 			if (changed === 0) return sum;
@@ -374,6 +430,112 @@ export class PostgresEngine implements Engine {
 	}
 	forfeit(worker: string, nowMs: number): Promise<number> {
 		return this.#until0("forfeit_1($1::text, $2::bigint)", [worker, nowMs]);
+	}
+
+	async insertBulkAction(action: NewBulkAction, tenantId: number | null, most: number, nowMs: number): Promise<Row | undefined> {
+		const { filter, ids, ratePerS, ...given } = action;
+		const [row] = await this.#driver.query(records.insertBulkAction(this.#at), [
+			tenantId,
+			JSON.stringify({
+				...given,
+				filter: filter === undefined ? undefined : JSON.stringify(filter),
+				ids: ids === undefined ? undefined : JSON.stringify(ids),
+				rate_per_s: ratePerS,
+			}),
+			most,
+			nowMs,
+		]);
+		this.#driver.announce();
+		return row!.action ?? undefined;
+	}
+	async bulkAction(id: number): Promise<Row | undefined> {
+		return (await this.#driver.query(records.bulkAction(this.#at), [id]))[0];
+	}
+	bulkActions(tenantId: number | null, limit: number): Promise<Row[]> {
+		return this.#driver.query(records.bulkActions(this.#at, tenantId !== null), tenantId === null ? [limit] : [limit, tenantId]);
+	}
+	async stopBulkAction(id: number, nowMs: number): Promise<void> {
+		await this.#driver.query(records.stopBulkAction(this.#at), [id, nowMs]);
+	}
+	async takeBulkAction(nowMs: number, busyUntil: number): Promise<Row | undefined> {
+		return (await this.#driver.query(records.takeBulkAction(this.#at), [nowMs, busyUntil]))[0];
+	}
+	async recordBulkAction(progress: BulkProgress, nowMs: number): Promise<void> {
+		const { id, from, cursor, status, reason, seen, changed, skipped, canaryIds, nextAt } = progress;
+		await this.#driver.query(records.recordBulkAction(this.#at), [
+			id,
+			from,
+			cursor,
+			status,
+			reason,
+			seen,
+			changed,
+			skipped,
+			JSON.stringify(canaryIds),
+			nextAt,
+			nowMs,
+		]);
+	}
+
+	schedules(tenantId: number | null, limit: number, after?: { readonly tenant: string; readonly name: string }): Promise<Row[]> {
+		return this.#driver.query(records.schedules(this.#at, tenantId !== null), [limit, after?.name ?? "", tenantId ?? after?.tenant ?? ""]);
+	}
+	async schedule(tenantId: number, name: string): Promise<Row | undefined> {
+		return (await this.#driver.query(records.schedule(this.#at), [tenantId, name]))[0];
+	}
+	async putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most?: number): Promise<Row | undefined> {
+		const { paused, maxRetries, nextAt, ...given } = schedule;
+		const [row] = await this.#driver.query(records.putSchedule(this.#at), [
+			tenantId,
+			JSON.stringify({ ...given, paused: Number(paused), max_retries: maxRetries, next_at: nextAt }),
+			most ?? null,
+			nowMs,
+		]);
+		this.#driver.announce();
+		return row!.schedule ?? undefined;
+	}
+	async deleteSchedule(tenantId: number, name: string): Promise<boolean> {
+		return (await this.#driver.query(records.deleteSchedule(this.#at), [tenantId, name])).length > 0;
+	}
+	dueSchedules(limit: number, nowMs: number): Promise<Row[]> {
+		return this.#driver.query(records.dueSchedules(this.#at), [limit, nowMs]);
+	}
+	async moveSchedule(id: number, from: number, { lastAt, nextAt, lastJobId }: ScheduleMove): Promise<void> {
+		await this.#driver.query(records.moveSchedule(this.#at), [id, from, lastAt, nextAt, lastJobId]);
+	}
+
+	async webhookOf(tenantId: number): Promise<string | null> {
+		return (await this.#driver.query(records.webhookOf(this.#at), [tenantId]))[0]?.webhook_url ?? null;
+	}
+	async setWebhook(tenantId: number, url: string | null): Promise<void> {
+		await this.#driver.query(records.setWebhook(this.#at), [tenantId, url]);
+	}
+	untoldWebhooks(limit: number): Promise<Row[]> {
+		return this.#driver.query(records.untoldWebhooks(this.#at), [limit]);
+	}
+	async tellWebhooks(jobs: readonly (readonly [id: number, seq: number])[]): Promise<void> {
+		const seqOf = new Map(jobs);
+		await this.#change([...seqOf.keys()], some =>
+			this.#driver.query(`SELECT id, changed FROM ${this.#at}tell_webhooks_2($1::text::jsonb, $2::text::bigint[])`, [
+				JSON.stringify([...seqOf]),
+				some,
+			]),
+		);
+	}
+
+	async seeWorker({ name, kind, tasks, version }: NewWorker, nowMs: number): Promise<void> {
+		await this.#driver.query(records.seeWorker(this.#at), [name, kind, JSON.stringify(tasks), version, nowMs]);
+	}
+	workers(limit: number): Promise<Row[]> {
+		return this.#driver.query(records.workers(this.#at), [limit]);
+	}
+	taskStates(): Promise<Row[]> {
+		return this.#driver.query(records.taskStates(this.#at));
+	}
+	async resetCircuit(taskId: number, tenantId: number | null): Promise<number> {
+		const changed = await this.#until0("reset_circuit_2($1::int, $2::bigint)", [taskId, tenantId]);
+		this.#driver.announce();
+		return changed;
 	}
 
 	async setLimits(

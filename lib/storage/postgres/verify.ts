@@ -23,7 +23,11 @@ export const checks = (at: string): string[] => [
    WHERE (SELECT coalesce(sum(submitted - finished - ready - delayed - blocked - running), 0) FROM ${at}totals) <> 0`,
 	`SELECT 'ready lane ' || l.lane_id || ' has another tag or hold than its tenant' AS what FROM ${at}lanes_now l JOIN ${at}tenants_now t ON t.tenant_id = l.lane_id >> 16
    WHERE l.ready > 0 AND (l.vt <> t.vt OR (l.held & 1) <> (t.held <> 0)::int)`,
-	`SELECT 'lane ' || lane_id || ' has its own limit wrong' AS what FROM ${at}lanes_now WHERE (held & 2 <> 0) <> coalesce(running >= concurrency, false)`,
+	`SELECT 'lane ' || lane_id || ' has its own limit or hold wrong' AS what FROM ${at}lanes_now
+   WHERE (held & 2 <> 0) <> coalesce(running >= may_run, false) OR (held & 4 <> 0) <> (reopen_at IS NOT NULL)`,
+	`SELECT 'lane ' || lane_id || ' has a circuit that cannot be' AS what FROM ${at}lanes_now
+   WHERE circuit NOT IN (0, 1) OR streak < 0 OR (streak > 0) <> (streak_fingerprint IS NOT NULL)`,
+	`SELECT 'lane ' || lane_id || ' would never open again' AS what FROM ${at}lanes_now WHERE reopen_at IS NOT NULL AND coalesce(next_due > reopen_at, true)`,
 	`SELECT 'lane ' || lane_id || ' would never wake for its delayed jobs' AS what FROM ${at}lanes_now WHERE delayed > 0 AND next_due IS NULL`,
 	`SELECT 'lane ' || lane_id || ' has ' || count(*) || ' versions that count' AS what FROM ${at}lane_state GROUP BY lane_id HAVING count(*) > 1`,
 	`SELECT 'tenant ' || tenant_id || ' has ' || count(*) || ' versions that count' AS what FROM ${at}tenant_state GROUP BY tenant_id HAVING count(*) > 1`,
@@ -35,12 +39,18 @@ export const checks = (at: string): string[] => [
    WHERE (state > ${S.running}) <> (completed_at IS NOT NULL AND expires_at IS NOT NULL)`,
 	`SELECT 'job ' || id || ' is out of order' AS what FROM ${at}jobs WHERE state IN (${S.ready}, ${S.delayed}) AND (ord & 4194303) <> (id & 4194303)`,
 	`SELECT 'job ' || id || ' has more failures than attempts' AS what FROM ${at}jobs WHERE failures > max_retries + 1 OR failures + losses > claims`,
+	`SELECT 'job ' || id || ' failed of nothing' AS what FROM ${at}jobs WHERE state IN (${S.failed}, ${S.dead}) AND (fingerprint IS NULL OR reason IS NULL)`,
+	`SELECT 'job ' || id || ' has told what it cannot' AS what FROM ${at}jobs
+   WHERE webhook_told <> 0 AND (webhook_told <> 1 OR webhook_url IS NULL OR state <= ${S.running})`,
+	`SELECT 'bulk action ' || id || ' does not know whether it has ended' AS what FROM ${at}bulk_actions
+   WHERE (status IN ('running', 'canary')) <> (next_at IS NOT NULL) OR (next_at IS NULL) <> (ended_at IS NOT NULL) OR seen <> changed + skipped`,
+	`SELECT 'schedule ' || s.name || ' is of no tenant' AS what FROM ${at}schedules s WHERE NOT EXISTS (SELECT 1 FROM ${at}tenants t WHERE t.tenant_id = s.tenant_id)`,
 	`SELECT 'key ' || w.queue_key || ' of tenant ' || w.tenant_id || ' has jobs waiting and no holder' AS what FROM ${at}jobs w
    WHERE w.state = ${S.blocked} AND w.start_by IS NULL AND NOT EXISTS (
      SELECT 1 FROM ${at}jobs h WHERE h.tenant_id = w.tenant_id AND h.queue_key = w.queue_key AND h.state > ${S.blocked} AND h.state <= ${S.running})`,
 	`SELECT 'job ' || j.id || ' has lost history' AS what FROM ${at}jobs j
    LEFT JOIN (SELECT job_id, count(*) AS n FROM ${at}job_events GROUP BY job_id) e ON e.job_id = j.id
-   WHERE coalesce(e.n, 0) > j.seq OR j.seq - coalesce(e.n, 0) > 3`,
+   WHERE coalesce(e.n, 0) >= j.seq OR j.seq - coalesce(e.n, 0) > 3`,
 	`SELECT 'event of job ' || e.job_id || ' outlived it' AS what FROM ${at}job_events e WHERE NOT EXISTS (SELECT 1 FROM ${at}jobs j WHERE j.id = e.job_id)`,
 	`SELECT 'tag of job ' || g.job_id || ' outlived it' AS what FROM ${at}job_tags g WHERE NOT EXISTS (SELECT 1 FROM ${at}jobs j WHERE j.id = g.job_id)`,
 ];

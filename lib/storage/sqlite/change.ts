@@ -2,6 +2,7 @@
 import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
+import { keepTold } from "./history.ts";
 import { counting, ordOf } from "./moves.ts";
 
 /** Jobs that wait for their key go first: one that is passed its key while it is being cancelled would be counted twice. */
@@ -45,20 +46,12 @@ SELECT j.id, j.lane_id, j.state AS was, NULL AS due, CASE WHEN j.queue_key IS NU
 FROM jobs j WHERE ${ENDED}`;
 const countRetried = counting(RETRIED, ["ready", "blocked", "failed", "dead", "cancelled"]);
 
-/** What the row is about to forget: its last claim, unless the history has that event already, and its end; then the retry itself. */
-const KEEP_LAST_CLAIM = `
-INSERT OR IGNORE INTO job_events (job_id, seq, at, kind, data)
-SELECT j.id, j.seq - 1 - (j.cancel_requested_at IS NOT NULL), j.started_at, 'claimed',
-  json_object('worker', j.worker, 'attempt', max(1, j.failures + (j.state NOT IN (${S.failed}, ${S.dead}) OR j.reason = 'lease_lost')))
-FROM jobs j WHERE ${ENDED} AND j.started_at IS NOT NULL AND j.seq - 1 - (j.cancel_requested_at IS NOT NULL) > 1`;
-const KEEP_END = `
-INSERT INTO job_events (job_id, seq, at, kind, data)
-SELECT j.id, j.seq, j.completed_at, CASE j.state WHEN ${S.failed} THEN 'failed' WHEN ${S.dead} THEN 'dead_letter' ELSE 'cancelled' END,
-  CASE WHEN j.error IS NULL THEN json_object('reason', j.reason) ELSE json_object('reason', j.reason, 'error', json(j.error)) END FROM jobs j WHERE ${ENDED}
-UNION ALL SELECT j.id, j.seq + 1, ?2, 'retried', NULL FROM jobs j WHERE ${ENDED}`;
+const [KEEP_CLAIM, KEEP_END] = keepTold(ENDED);
+const KEEP_RETRY = `INSERT INTO job_events (job_id, seq, at, kind) SELECT j.id, j.seq + 1, ?2, 'retried' FROM jobs j WHERE ${ENDED}`;
 const RETRY = `
 UPDATE jobs SET state = x.becomes, seq = seq + 1, failures = 0, losses = 0, run_at = ?2, ord = ${ordOf("?2", "priority", "jobs.id")},
-  start_by = NULL, completed_at = NULL, expires_at = NULL, token = NULL, cancel_requested_at = NULL, reason = NULL, error = NULL, progress = NULL
+  start_by = NULL, completed_at = NULL, expires_at = NULL, token = NULL, cancel_requested_at = NULL, reason = NULL, error = NULL, progress = NULL,
+  fingerprint = NULL, webhook_told = 0
 FROM (${RETRIED}) x WHERE jobs.id = x.id RETURNING jobs.id`;
 
 /** The rows of the last statement are the ids that changed. */
@@ -66,8 +59,9 @@ export const retryStatements = (ids: readonly number[], nowMs: number): Statemen
 	const json = JSON.stringify(ids);
 	return [
 		...countRetried([json]),
-		{ sql: KEEP_LAST_CLAIM, params: [json] },
-		{ sql: KEEP_END, params: [json, nowMs] },
+		{ sql: KEEP_CLAIM, params: [json] },
+		{ sql: KEEP_END, params: [json] },
+		{ sql: KEEP_RETRY, params: [json, nowMs] },
 		{ sql: RETRY, params: [json, nowMs] },
 	];
 };

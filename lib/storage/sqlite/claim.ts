@@ -21,7 +21,7 @@ const virtualNow = (tags: string, taskId: string): string => `coalesce(${tags} -
 const ASK = `ask (task_id, room, virtual_now) AS MATERIALIZED (
   SELECT k.task_id, k.concurrency - k.running, ${virtualNow("q.virtual_now", "k.task_id")}
   FROM queue q CROSS JOIN json_each(?5) e CROSS JOIN tasks k ON k.task_id = e.value
-  WHERE k.paused = 0 AND (k.concurrency IS NULL OR k.running < k.concurrency))`;
+  WHERE k.paused = 0 AND (k.reopen_at IS NULL OR k.reopen_at <= +?1) AND (k.concurrency IS NULL OR k.running < k.concurrency))`;
 
 /** The `limit` tenants whose turn comes first. */
 const NEXT_TENANTS = `candidate (tenant_id, vt) AS MATERIALIZED (
@@ -31,12 +31,12 @@ const NEXT_TENANTS = `candidate (tenant_id, vt) AS MATERIALIZED (
 
 /** Their claimable lanes: how many jobs each may give, and the order of its first. `free`: what the tenant may still start. */
 const LANES = `lane (tenant_id, vt, step, free, lane_id, available, head) AS MATERIALIZED (
-  SELECT c.tenant_id, c.vt, c.step, c.free, l.lane_id, min(l.ready, coalesce(l.concurrency - l.running, l.ready)),
+  SELECT c.tenant_id, c.vt, c.step, c.free, l.lane_id, min(l.ready, coalesce(l.most - l.running, l.ready)),
     (SELECT ord FROM jobs WHERE lane_id = l.lane_id AND state = ${S.ready} ORDER BY ord LIMIT 1)
   FROM (SELECT c.tenant_id, c.vt, t.step, t.concurrency - (SELECT sum(running) FROM lanes WHERE ${lanesOfTenant("c.tenant_id")}) AS free
     FROM candidate c CROSS JOIN tenants t ON t.tenant_id = c.tenant_id LIMIT -1) c
   CROSS JOIN lanes l ON ${lanesOfTenant("c.tenant_id", "l.lane_id")}
-  WHERE l.ready > 0 AND (l.concurrency IS NULL OR l.running < l.concurrency) AND l.task_id IN (SELECT task_id FROM ask))`;
+  WHERE l.ready > 0 AND (l.most IS NULL OR l.running < l.most) AND l.task_id IN (SELECT task_id FROM ask))`;
 
 /** One row a turn, the smallest tag first; the recursion is a priority queue. quota: how many turns each tenant got. */
 const TURNS = `turn (tenant_id, vt, step, most, i) AS (
@@ -118,6 +118,11 @@ const NEXT_DUE = `
 UPDATE lanes SET next_due = (SELECT max(?1, j.run_at) FROM jobs j WHERE j.lane_id = lanes.lane_id AND j.state = ${S.delayed} ORDER BY j.run_at LIMIT 1)
 WHERE lane_id IN (${DUE_LANES})`;
 
+/** Lanes whose hold has ended, the longest ended first, a bounded number. The others stay due. */
+const REOPENED = "SELECT lane_id FROM lanes WHERE reopen_at <= +?1 ORDER BY reopen_at LIMIT 64";
+const ANY_REOPENED = "SELECT 1 FROM lanes WHERE reopen_at <= +?1 LIMIT 1";
+const REOPEN = `UPDATE lanes SET reopen_at = NULL WHERE lane_id IN (${REOPENED})`;
+
 /** The jobs that a claim has taken. */
 export const claimedStatement = (request: ClaimRequest, nowMs: number): Statement => ({
 	sql: `SELECT id, seq, claims, losses ${CLAIMED}`,
@@ -130,7 +135,7 @@ export interface ClaimStatements {
 	readonly claimed: number;
 }
 
-/** The statements of one claim; promotion of due jobs comes first. */
+/** The statements of one claim; jobs that are due and lanes whose hold has ended come in first. */
 export function claimStatements(request: ClaimRequest, taskIds: readonly number[], nowMs: number): ClaimStatements {
 	const tasks = JSON.stringify(taskIds);
 	const leaseUntil = nowMs + request.leaseMs;
@@ -144,6 +149,7 @@ export function claimStatements(request: ClaimRequest, taskIds: readonly number[
 					{ sql: COUNT_DUE_OF_QUEUE, ...due },
 					{ sql: PROMOTE, ...due },
 					{ sql: NEXT_DUE, ...due },
+					{ sql: REOPEN, params: [nowMs], onlyIf: { sql: ANY_REOPENED, params: [nowMs] } },
 				];
 	const claimed =
 		statements.push({

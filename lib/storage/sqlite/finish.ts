@@ -1,11 +1,13 @@
 /** Ending attempts: the fence, where each job goes from running, and what its history keeps. */
 import { S } from "../rows.ts";
-import type { Ending, LeaseExtension, StorageDefaults } from "../storage.ts";
+import type { Ending, LeaseBounds, LeaseExtension, StorageDefaults } from "../storage.ts";
+import { CIRCUIT, CIRCUIT_CLOSES, openers } from "./circuit.ts";
 import type { Statement } from "./driver.ts";
-import { counting, elementsOf, ordOf } from "./moves.ts";
+import { keepAttempt } from "./history.ts";
+import { countMoves, countQueue, elementsOf, ordOf } from "./moves.ts";
 
 /** What an ending holds in the JSON parameter ?1, by position. ?2 is now. */
-const FIELDS = ["id", "token", "outcome", "delay_ms", "result", "error"] as const;
+const FIELDS = ["id", "token", "outcome", "delay_ms", "result", "error", "fingerprint", "hold", "circuit_failures"] as const;
 const field = (name: (typeof FIELDS)[number]): string => `e.value->>${FIELDS.indexOf(name)}`;
 
 /** The fence: only attempts whose lease is still held by that token. */
@@ -20,12 +22,15 @@ const REASON = `CASE x.becomes WHEN ${S.failed} THEN 'not_retryable' WHEN ${S.de
   WHEN ${S.cancelled} THEN CASE x.outcome WHEN 'expired' THEN 'expired' ELSE 'requested' END END`;
 
 const ENDINGS = `
-SELECT j.id, j.lane_id, ${S.running} AS was, ${BECOMES} AS becomes, ?2 + ${field("delay_ms")} AS due, ${field("outcome")} AS outcome,
-  ${field("result")} AS result, ${field("error")} AS error ${held(elementsOf("?1"))}`;
+SELECT e.key AS place, j.id, j.lane_id, ${S.running} AS was, ${BECOMES} AS becomes, ?2 + ${field("delay_ms")} AS due, ${field("outcome")} AS outcome,
+  ${field("result")} AS result, ${field("error")} AS error, ${field("fingerprint")} AS fingerprint, ${field("hold")} AS hold,
+  ${field("circuit_failures")} AS circuit_failures ${held(elementsOf("?1"))}`;
 const DONE = `SELECT j.id, j.lane_id, ${S.running} AS was, ${S.done} AS becomes, NULL AS due ${held("json_each(?1)")}`;
 
-const countEndings = counting(ENDINGS);
-const countDone = counting(DONE, ["running", "done"]);
+const COUNT_ENDINGS = countMoves(ENDINGS, undefined, CIRCUIT);
+const COUNT_ENDINGS_OF_QUEUE = countQueue(ENDINGS);
+const COUNT_DONE = countMoves(DONE, ["running", "done"], CIRCUIT_CLOSES);
+const COUNT_DONE_OF_QUEUE = countQueue(DONE, ["running", "done"]);
 
 /** When an ended job may be deleted: its tenant's own retention, else ?3 for what is done or cancelled and ?4 for what a person may want to see. */
 const expiresAt = (becomes: string): string =>
@@ -33,67 +38,97 @@ const expiresAt = (becomes: string): string =>
   CASE WHEN ${becomes} IN (${S.failed}, ${S.dead}) THEN ?4 ELSE ?3 END)`;
 
 const FINISH_DONE = `
-UPDATE jobs SET state = ${S.done}, seq = seq + 1, completed_at = ?2, lease_until = NULL, losses = 0, error = NULL,
+UPDATE jobs SET state = ${S.done}, seq = seq + 1, completed_at = ?2, lease_until = NULL, losses = 0, error = NULL, fingerprint = NULL,
   result = ${field("result")}, expires_at = ?2 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3)
 FROM ${elementsOf("?1")} e WHERE jobs.id = ${field("id")} AND jobs.state = ${S.running} AND jobs.token = ${field("token")}
 RETURNING id, tail, state, reason`;
 
+/** The token stays, so that the same ending sent again is known. */
 const FINISH = `
-UPDATE jobs SET state = x.becomes, seq = seq + 1, lease_until = NULL, token = CASE WHEN x.becomes IN (${S.ready}, ${S.delayed}) THEN NULL ELSE token END,
+UPDATE jobs SET state = x.becomes, seq = seq + 1, lease_until = NULL,
   failures = failures + (x.outcome IN ('retry', 'failed') AND x.becomes <> ${S.cancelled}), losses = 0, reason = ${REASON},
-  error = CASE WHEN x.outcome = 'done' THEN NULL ELSE coalesce(x.error, jobs.error) END, result = x.result,
+  error = CASE WHEN x.outcome = 'done' THEN NULL ELSE coalesce(x.error, jobs.error) END,
+  fingerprint = CASE WHEN x.outcome = 'done' THEN NULL ELSE coalesce(x.fingerprint, jobs.fingerprint) END, result = x.result,
   run_at = CASE WHEN x.becomes = ${S.delayed} THEN x.due ELSE run_at END,
   ord = CASE WHEN x.becomes = ${S.delayed} THEN ${ordOf("x.due", "priority", "jobs.id")} ELSE ord END,
   completed_at = CASE WHEN x.becomes > ${S.running} THEN ?2 END, expires_at = CASE WHEN x.becomes > ${S.running} THEN ${expiresAt("x.becomes")} END
 FROM (${ENDINGS}) x WHERE jobs.id = x.id RETURNING id, tail, state, reason`;
 
-/**
- * What a running job's row is about to forget: its claim, and the end of that attempt.
- * @param from a SELECT of (id, becomes, kind, data) over jobs that leave running
- */
-export const keepAttempt = (from: string, now: string): string => `
-INSERT INTO job_events (job_id, seq, at, kind, data)
-SELECT j.id, j.seq, j.started_at, 'claimed', json_object('worker', j.worker, 'attempt', j.failures + 1)
-FROM (${from}) x CROSS JOIN jobs j ON j.id = x.id WHERE x.becomes IN (${S.ready}, ${S.delayed})
-UNION ALL
-SELECT j.id, j.seq + 1, ${now}, x.kind, x.data FROM (${from}) x CROSS JOIN jobs j ON j.id = x.id WHERE x.becomes IN (${S.ready}, ${S.delayed})`;
+const HOLD_TASKS = `
+UPDATE tasks SET reopen_at = max(coalesce(reopen_at, 0), h.due)
+FROM (SELECT lane_id & 65535 AS task_id, max(due) AS due FROM (${ENDINGS}) WHERE hold = 'task' AND due > ?2 AND becomes <> ${S.cancelled} GROUP BY 1) h
+WHERE tasks.task_id = h.task_id`;
 
 const RUN_AT = `CASE WHEN becomes = ${S.delayed} THEN json_object('run_at', due) ELSE '{}' END`;
-const KEEP_ATTEMPTS = keepAttempt(
-	`SELECT id, becomes, CASE outcome WHEN 'retry' THEN 'retry' WHEN 'snooze' THEN 'snoozed' ELSE 'released' END AS kind,
-  CASE WHEN error IS NULL THEN ${RUN_AT} ELSE json_insert(${RUN_AT}, '$.error', json(error)) END AS data FROM (${ENDINGS})`,
-	"?2",
-);
+const ERROR = `CASE WHEN error IS NULL THEN ${RUN_AT} ELSE json_insert(${RUN_AT}, '$.error', json(error)) END`;
+const KIND = "CASE outcome WHEN 'retry' THEN 'retry' WHEN 'snooze' THEN 'snoozed' ELSE 'released' END";
+const WAITS_AGAIN = `becomes IN (${S.ready}, ${S.delayed})`;
+const KEEP_ATTEMPTS = {
+	plain: keepAttempt(`SELECT id, becomes, CASE WHEN ${WAITS_AGAIN} THEN ${KIND} END AS kind, ${ERROR} AS data FROM (${ENDINGS})`, "?2"),
+	/** Before the lanes are counted: whether an attempt has opened the circuit is told by what the lane was. */
+	circuit: keepAttempt(
+		`SELECT id, becomes, CASE WHEN ${WAITS_AGAIN} THEN ${KIND} WHEN opened THEN 'dead_letter' END AS kind, CASE WHEN NOT opened THEN ${ERROR}
+    WHEN becomes = ${S.dead} THEN json_object('reason', 'retries_exhausted', 'error', json(error), 'circuit', 'opened')
+    ELSE json_insert(${ERROR}, '$.circuit', 'opened') END AS data
+  FROM (SELECT *, place IN (${openers("ended")}) AS opened FROM ended)`,
+		"?2",
+		`ended AS MATERIALIZED (${ENDINGS})`,
+	),
+};
+
+const toElement = (ending: Ending) => [
+	ending.id,
+	ending.token,
+	ending.outcome,
+	"delayMs" in ending ? Math.max(0, Math.round(ending.delayMs)) : null,
+	"result" in ending ? ending.result : null,
+	"error" in ending ? ending.error : null,
+	"error" in ending ? (ending.fingerprint ?? "unknown") : null,
+	"hold" in ending ? (ending.hold ?? null) : null,
+	"circuitFailures" in ending ? (ending.circuitFailures ?? null) : null,
+];
 
 /** The statements that end attempts, each of which stands once; the rows of the last one are {id, tail, state, reason} of what was accepted. */
 export function finishStatements(endings: readonly Ending[], defaults: StorageDefaults, nowMs: number): Statement[] {
-	const json = JSON.stringify(
-		endings.map(ending => [
-			ending.id,
-			ending.token,
-			ending.outcome,
-			"delayMs" in ending ? Math.max(0, Math.round(ending.delayMs)) : null,
-			"result" in ending ? ending.result : null,
-			"error" in ending ? ending.error : null,
-		]),
-	);
+	const json = JSON.stringify(endings.map(toElement));
 	const params = [json, nowMs];
 	if (endings.every(ending => ending.outcome === "done"))
-		return [...countDone([json]), { sql: FINISH_DONE, params: [json, nowMs, defaults.keepDoneMs] }];
+		return [
+			{ sql: COUNT_DONE, params },
+			{ sql: COUNT_DONE_OF_QUEUE, params: [json] },
+			{ sql: FINISH_DONE, params: [json, nowMs, defaults.keepDoneMs] },
+		];
+	const circuit = endings.some(ending => "circuitFailures" in ending && ending.circuitFailures !== undefined);
+	const holdsTask = endings.some(ending => "hold" in ending && ending.hold === "task");
 	return [
-		...countEndings(params),
-		{ sql: KEEP_ATTEMPTS, params },
+		{ sql: circuit ? KEEP_ATTEMPTS.circuit : KEEP_ATTEMPTS.plain, params },
+		{ sql: COUNT_ENDINGS, params },
+		{ sql: COUNT_ENDINGS_OF_QUEUE, params },
+		...(holdsTask ? [{ sql: HOLD_TASKS, params }] : []),
 		{ sql: FINISH, params: [json, nowMs, defaults.keepDoneMs, defaults.keepDeadMs] },
 	];
 }
 
-const EXTEND = `
-UPDATE jobs SET lease_until = ?2, losses = 0, progress = coalesce(${"e.value->>2"}, progress)
-FROM ${elementsOf("?1")} e WHERE jobs.id = e.value->>0 AND jobs.state = ${S.running} AND jobs.token = e.value->>1
-RETURNING id, cancel_requested_at`;
-
-/** Heartbeats: the rows are {id, cancel_requested_at} of the leases that are still held. */
-export const extendStatement = (leases: readonly LeaseExtension[], leaseUntil: number): Statement => ({
-	sql: EXTEND,
-	params: [JSON.stringify(leases.map(lease => [lease.id, lease.token, lease.progress ?? null])), leaseUntil],
+/** {id, tail, state, reason} of jobs that were ended by these tokens, as they are now. */
+export const endedStatement = (endings: readonly Ending[]): Statement => ({
+	sql: `SELECT j.id, j.tail, j.state, j.reason FROM ${elementsOf("?1")} e
+CROSS JOIN jobs j ON j.id = e.value->>0 AND j.token = e.value->>1 AND j.state <> ${S.running}`,
+	params: [JSON.stringify(endings.map(({ id, token }) => [id, token]))],
 });
+
+const extend = (until: string, where = ""): string => `
+UPDATE jobs SET lease_until = ${until}, losses = 0, progress = coalesce(e.value->>2, progress)
+FROM ${elementsOf("?1")} e WHERE jobs.id = e.value->>0 AND jobs.state = ${S.running} AND jobs.token = e.value->>1${where}
+RETURNING id, cancel_requested_at, lease_until`;
+const EXTEND = extend("?2");
+/** ?3 now · ?4 held for at most, without a timeout · ?5 grace */
+const BOUND = "min(started_at + coalesce(timeout_ms, ?4) + ?5, coalesce(cancel_requested_at + ?5, ?2))";
+const EXTEND_BOUNDED = extend(`max(lease_until, min(?2, ${BOUND}))`, ` AND ${BOUND} > ?3`);
+
+/** Heartbeats: the rows are {id, cancel_requested_at, lease_until} of the leases that are still held, and not for too long. */
+export function extendStatement(leases: readonly LeaseExtension[], leaseUntil: number, nowMs: number, bounds?: LeaseBounds): Statement {
+	const params = [JSON.stringify(leases.map(lease => [lease.id, lease.token, lease.progress ?? null])), leaseUntil];
+	return bounds === undefined
+		? { sql: EXTEND, params }
+		: { sql: EXTEND_BOUNDED, params: [...params, nowMs, bounds.heldMsMax, bounds.graceMs] };
+}

@@ -22,10 +22,15 @@ const sumsOf = (states: readonly State[]): string[] =>
  *
  * @param moves a SELECT of (lane_id, was, becomes, due): states as numbers, NULL for "not there"; `due` is the run_at of what becomes delayed
  * @param states the states that occur, to keep a hot statement short
+ * @param more what else of the lane follows from these moves: aggregates over them, and columns set from those (`m`) and the lane (`lanes`)
  */
-export function countMoves(moves: string, states: readonly State[] = ALL): string {
-	const sums = sumsOf(states);
-	const sets = states.map(state => `${state} = lanes.${state} + m.${state}`);
+export function countMoves(
+	moves: string,
+	states: readonly State[] = ALL,
+	more: { readonly sums: readonly string[]; readonly sets: readonly string[] } = { sums: [], sets: [] },
+): string {
+	const sums = [...sumsOf(states), ...more.sums];
+	const sets = [...states.map(state => `${state} = lanes.${state} + m.${state}`), ...more.sets];
 	// Named only where it may change: to name it is to write its index.
 	if (states.includes("delayed")) {
 		sums.push(`min(CASE WHEN becomes = ${S.delayed} THEN due END) AS due`);

@@ -1,22 +1,32 @@
 /** The verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
-import type { Engine, EngineLimits, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
+import type { BulkProgress, Engine, EngineLimits, GroupQuery, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
 import { type Row, S } from "../rows.ts";
 import {
 	type ClaimRequest,
 	type Ending,
+	type LeaseBounds,
 	type LeaseExtension,
+	type NewBulkAction,
+	type NewSchedule,
+	type NewWorker,
+	type ScheduleMove,
 	type StorageDefaults,
 	StorageUnavailable,
 	type SubmitAnswer,
 } from "../storage.ts";
+import * as bulkActions from "./bulkActions.ts";
 import { cancelStatements, retryStatements } from "./change.ts";
 import { claimedStatement, claimStatements } from "./claim.ts";
 import type { SqlDriver, Statement } from "./driver.ts";
-import { extendStatement, finishStatements } from "./finish.ts";
+import { endedStatement, extendStatement, finishStatements } from "./finish.ts";
+import * as operate from "./operate.ts";
 import * as read from "./read.ts";
+import { refuseStatements } from "./refuse.ts";
+import * as schedules from "./schedules.ts";
 import { submitStatements } from "./submit.ts";
 import {
 	cancelLateStatements,
+	deleteStatements,
 	expireLeasesStatements,
 	forfeitStatement,
 	lateStatement,
@@ -25,9 +35,10 @@ import {
 	pruneStatements,
 } from "./sweep.ts";
 import { CHECKS } from "./verify.ts";
+import * as webhooks from "./webhooks.ts";
 
 /** The schema this code speaks; the migrations write it into `meta`. */
-export const SCHEMA = 2;
+export const SCHEMA = 3;
 
 /** Tenants and tasks of `?1`, a JSON list of [tenant, task]. */
 const NAMED = "FROM json_each(?1) e CROSS JOIN tenants t ON t.name = e.value->>0 CROSS JOIN tasks k ON k.name = e.value->>1";
@@ -54,6 +65,8 @@ function fitting<T>(
 	}
 	return parts;
 }
+
+const textsOf = (ending: Ending) => ["result" in ending ? ending.result : undefined, "error" in ending ? ending.error : undefined];
 
 export class SqliteEngine implements Engine {
 	readonly submitRowsMax = 500;
@@ -83,7 +96,8 @@ export class SqliteEngine implements Engine {
 		for (const [n, { statements, inserted, keys }] of parts.entries()) {
 			for (const key of keys === null ? [] : rows[from + keys]!)
 				answers[place + key.i] = { status: key.same === 1 ? "replayed" : "key_conflict", id: key.id };
-			for (const { i, id } of rows[from + inserted]!) answers[place + i] = { status: "created", id, createdAt: gathered.nowMs };
+			for (const { i, id, webhook_url: webhookUrl } of rows[from + inserted]!)
+				answers[place + i] = { status: "created", id, createdAt: gathered.nowMs, webhookUrl };
 			place += sizes[n]!;
 			from += statements.length;
 		}
@@ -134,11 +148,11 @@ export class SqliteEngine implements Engine {
 		return rows.at(-1)!;
 	}
 
-	jobs(ids: readonly number[]): Promise<Row[]> {
-		return this.#driver.all(read.jobsStatement(ids));
+	jobs(ids: readonly number[], columns: "all" | "brief" = "all"): Promise<Row[]> {
+		return this.#driver.all(read.jobsStatement(ids, columns));
 	}
-	list(list: JobList): Promise<Row[]> {
-		return this.#driver.all(read.listStatement(list));
+	list(list: JobList, columns: "all" | "brief" = "all"): Promise<Row[]> {
+		return this.#driver.all(read.listStatement(list, columns));
 	}
 	async scanEnd(list: JobList, above: number): Promise<number | null> {
 		const statement = read.scanEndStatement(list, above);
@@ -146,6 +160,9 @@ export class SqliteEngine implements Engine {
 	}
 	events(jobId: number): Promise<Row[]> {
 		return this.#driver.all(read.eventsStatement(jobId));
+	}
+	groups(query: GroupQuery): Promise<Row[]> {
+		return this.#driver.all(read.groupsStatement(query));
 	}
 	async counts(): Promise<Row> {
 		return (await this.#one(read.queueCountsStatement))!;
@@ -159,6 +176,9 @@ export class SqliteEngine implements Engine {
 	}
 	async retry(jobIds: readonly number[], nowMs: number): Promise<number[]> {
 		return ids((await this.#driver.batch(retryStatements(jobIds, nowMs))).flat());
+	}
+	async deleteJobs(jobIds: readonly number[]): Promise<number[]> {
+		return ids((await this.#driver.batch(deleteStatements(jobIds))).at(-1)!);
 	}
 
 	async claim(request: ClaimRequest, taskIds: readonly number[], nowMs: number): Promise<Row[]> {
@@ -180,7 +200,7 @@ export class SqliteEngine implements Engine {
 		const after = async (statements: readonly Statement[], question: Statement, columns: readonly string[]): Promise<Row[]> =>
 			JSON.parse(await this.#driver.rehearse(statements, read.jsonStatement(question, columns)));
 		const claimed = read.jsonStatement(claimedStatement(request, nowMs), ["id", "seq", "claims", "losses"]);
-		const held = read.jsonStatement(read.heldStatement, ["code", "jobs", "tenants"]);
+		const held = read.jsonStatement(read.heldStatement(nowMs), ["code", "jobs", "tenants"]);
 		const moved = ["id", "tail", "state", "reason"];
 		return {
 			lost: await after([], lostStatement(sweepLimit, nowMs), moved),
@@ -190,17 +210,23 @@ export class SqliteEngine implements Engine {
 		};
 	}
 
-	async extend(leases: readonly LeaseExtension[], leaseUntil: number): Promise<Row[]> {
-		return (await this.#driver.batch([extendStatement(leases, leaseUntil)]))[0]!;
+	async extend(leases: readonly LeaseExtension[], leaseUntil: number, nowMs: number, bounds?: LeaseBounds): Promise<Row[]> {
+		return (await this.#driver.batch([extendStatement(leases, leaseUntil, nowMs, bounds)]))[0]!;
 	}
 	async finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
 		const statements = this.#fitting(followUps).flatMap(part => submitStatements(part, nowMs).statements);
-		const textsOf = (ending: Ending) => ["result" in ending ? ending.result : undefined, "error" in ending ? ending.error : undefined];
 		const answers: number[] = [];
 		for (const part of fitting(endings, textsOf, this.#driver.paramBytesMax))
 			answers.push(statements.push(...finishStatements(part, defaults, nowMs)) - 1);
 		const rows = await this.#driver.batch(statements);
-		return answers.flatMap(answer => rows[answer]!);
+		const accepted = answers.flatMap(answer => rows[answer]!);
+		if (accepted.length === endings.length) return accepted;
+		// Nearly always all are accepted; what is left may have been sent before.
+		const taken = new Set(ids(accepted));
+		return [...accepted, ...(await this.#driver.all(endedStatement(endings.filter(({ id }) => !taken.has(id)))))];
+	}
+	async refuse(endings: readonly Ending[], nowMs: number): Promise<void> {
+		for (const part of fitting(endings, textsOf, this.#driver.paramBytesMax)) await this.#driver.batch(refuseStatements(part, nowMs));
 	}
 	async #sweep(statements: Statement[]): Promise<Row[]> {
 		return (await this.#driver.batch(statements)).flat();
@@ -215,14 +241,82 @@ export class SqliteEngine implements Engine {
 		return (await this.#driver.batch(pruneStatements(limit, nowMs))).at(-1)!.length;
 	}
 
-	async nextDue(taskIds: readonly number[]): Promise<Row> {
-		return (await this.#one(read.nextDueStatement(taskIds)))!;
+	async nextDue(taskIds: readonly number[], nowMs: number): Promise<Row> {
+		return (await this.#one(read.nextDueStatement(taskIds, nowMs)))!;
 	}
 	async leaseHolders(): Promise<string[]> {
 		return (await this.#driver.all(read.leaseHoldersStatement)).map(row => row.worker);
 	}
 	async forfeit(worker: string, nowMs: number): Promise<number> {
 		return (await this.#driver.batch([forfeitStatement(worker, nowMs)]))[0]!.length;
+	}
+
+	/** The rows of the last of these statements. */
+	async #last(statements: readonly Statement[]): Promise<Row[]> {
+		return (await this.#driver.batch(statements)).at(-1)!;
+	}
+	async insertBulkAction(action: NewBulkAction, tenantId: number | null, most: number, nowMs: number): Promise<Row | undefined> {
+		return (await this.#last(bulkActions.insertBulkActionStatements(action, tenantId, most, nowMs)))[0];
+	}
+	bulkAction(id: number): Promise<Row | undefined> {
+		return this.#one(bulkActions.bulkActionStatement(id));
+	}
+	bulkActions(tenantId: number | null, limit: number): Promise<Row[]> {
+		return this.#driver.all(bulkActions.bulkActionsStatement(tenantId, limit));
+	}
+	async stopBulkAction(id: number, nowMs: number): Promise<void> {
+		await this.#driver.batch(bulkActions.stopBulkActionStatements(id, nowMs));
+	}
+	async takeBulkAction(nowMs: number, busyUntil: number): Promise<Row | undefined> {
+		return (await this.#last([bulkActions.takeBulkActionStatement(nowMs, busyUntil)]))[0];
+	}
+	async recordBulkAction(progress: BulkProgress, nowMs: number): Promise<void> {
+		await this.#driver.batch(bulkActions.recordBulkActionStatements(progress, nowMs));
+	}
+
+	schedules(tenantId: number | null, limit: number, after?: { readonly tenant: string; readonly name: string }): Promise<Row[]> {
+		return this.#driver.all(schedules.schedulesStatement(tenantId, limit, after));
+	}
+	schedule(tenantId: number, name: string): Promise<Row | undefined> {
+		return this.#one(schedules.scheduleStatement(tenantId, name));
+	}
+	async putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most?: number): Promise<Row | undefined> {
+		return (await this.#last(schedules.putScheduleStatements(tenantId, schedule, nowMs, most)))[0];
+	}
+	async deleteSchedule(tenantId: number, name: string): Promise<boolean> {
+		return (await this.#last(schedules.deleteScheduleStatements(tenantId, name))).length > 0;
+	}
+	dueSchedules(limit: number, nowMs: number): Promise<Row[]> {
+		return this.#driver.all(schedules.dueSchedulesStatement(limit, nowMs));
+	}
+	async moveSchedule(id: number, from: number, moved: ScheduleMove): Promise<void> {
+		await this.#driver.batch([schedules.moveScheduleStatement(id, from, moved)]);
+	}
+
+	async webhookOf(tenantId: number): Promise<string | null> {
+		return (await this.#one(webhooks.webhookStatement(tenantId)))?.webhook_url ?? null;
+	}
+	async setWebhook(tenantId: number, url: string | null): Promise<void> {
+		await this.#driver.batch(webhooks.setWebhookStatements(tenantId, url));
+	}
+	untoldWebhooks(limit: number): Promise<Row[]> {
+		return this.#driver.all(webhooks.untoldStatement(limit));
+	}
+	async tellWebhooks(jobs: readonly (readonly [number, number])[]): Promise<void> {
+		await this.#driver.batch([webhooks.tellStatement(jobs)]);
+	}
+
+	async seeWorker(worker: NewWorker, nowMs: number): Promise<void> {
+		await this.#driver.batch(operate.seeWorkerStatements(worker, nowMs));
+	}
+	workers(limit: number): Promise<Row[]> {
+		return this.#driver.all(operate.workersStatement(limit));
+	}
+	taskStates(): Promise<Row[]> {
+		return this.#driver.all(operate.taskStatesStatement);
+	}
+	async resetCircuit(taskId: number, tenantId: number | null): Promise<number> {
+		return (await this.#driver.batch(operate.resetCircuitStatements(taskId, tenantId))).flat().length;
 	}
 
 	async setLimits(

@@ -1,20 +1,27 @@
 /** What a tick does beside claiming: lost leases, missed start deadlines, old jobs. Every sweep is bounded per call. */
-import { LOSSES_MAX } from "../../job.ts";
+import { LEASE_LOST_FINGERPRINT, LOSSES_MAX } from "../../job.ts";
 import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { keepAttempt } from "./finish.ts";
+import { keepAttempt } from "./history.ts";
 import { counting } from "./moves.ts";
 
 const LOST = `
-SELECT id, tail, lane_id, ${S.running} AS was, NULL AS due, 'lost' AS kind, NULL AS data,
+SELECT id, tail, lane_id, ${S.running} AS was, NULL AS due,
   CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN losses + 1 < ${LOSSES_MAX} THEN ${S.ready} ELSE ${S.dead} END AS becomes
 FROM jobs WHERE state = ${S.running} AND lease_until <= +?1 ORDER BY lease_until LIMIT +?2`;
 const countLost = counting(LOST, ["running", "ready", "dead", "cancelled"]);
-const KEEP_LOST = keepAttempt(LOST, "?1");
+const KEEP_LOST = keepAttempt(
+	`SELECT id, becomes, CASE becomes WHEN ${S.ready} THEN 'lost' END AS kind, NULL AS data FROM (${LOST})`,
+	"?1",
+);
+/** One that failed before keeps the error of that attempt. */
+const LOST_ERROR = "json_object('message', 'its worker went away three times in a row', 'attempt', failures + 1)";
 const EXPIRE_LEASES = `
 UPDATE jobs SET state = x.becomes, seq = seq + 1, losses = losses + 1, lease_until = NULL, token = NULL,
   reason = CASE x.becomes WHEN ${S.dead} THEN 'lease_lost' WHEN ${S.cancelled} THEN 'requested' END,
+  fingerprint = CASE x.becomes WHEN ${S.dead} THEN '${LEASE_LOST_FINGERPRINT}' ELSE fingerprint END,
+  error = CASE x.becomes WHEN ${S.dead} THEN coalesce(error, ${LOST_ERROR}) ELSE error END,
   completed_at = CASE WHEN x.becomes <> ${S.ready} THEN ?1 END,
   expires_at = CASE x.becomes WHEN ${S.dead} THEN ?1 + coalesce((SELECT keep_dead_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?4)
     WHEN ${S.cancelled} THEN ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) END
@@ -58,33 +65,41 @@ export const cancelLateStatements = (limit: number, defaults: StorageDefaults, n
 	{ sql: CANCEL_LATE, params: [nowMs, limit, defaults.keepDoneMs] },
 ];
 
-const OLD = "SELECT id FROM jobs WHERE expires_at <= +?1 ORDER BY expires_at LIMIT +?2";
-const countOld = counting(`SELECT lane_id, state AS was, NULL AS becomes FROM jobs WHERE id IN (${OLD})`, [
-	"done",
-	"failed",
-	"dead",
-	"cancelled",
-]);
+/** Deletes jobs with all that is theirs. @param which a SELECT of their ids, all of which have ended */
+const deleting = (which: string) => {
+	const count = counting(`SELECT lane_id, state AS was, NULL AS becomes FROM jobs WHERE id IN (${which})`, [
+		"done",
+		"failed",
+		"dead",
+		"cancelled",
+	]);
+	const texts = [
+		`DELETE FROM job_events WHERE job_id IN (${which})`,
+		`DELETE FROM job_tags WHERE (tenant_id, tag, job_id) IN (
+  SELECT j.tenant_id, g.value, j.id FROM jobs j CROSS JOIN json_each(j.tags) g WHERE j.id IN (${which}) AND j.tags IS NOT NULL)`,
+		`DELETE FROM jobs WHERE id IN (${which}) RETURNING id`,
+	];
+	return (params: Statement["params"], onlyIf?: Statement["onlyIf"]): Statement[] => [
+		...count(params, onlyIf),
+		...texts.map(sql => (onlyIf === undefined ? { sql, params } : { sql, params, onlyIf })),
+	];
+};
+
+/** One whose webhook is still to be told stays until it is. */
+const IS_TOLD = "(webhook_url IS NULL OR webhook_told = 1)";
+const OLD = `SELECT id FROM jobs WHERE expires_at <= +?1 AND ${IS_TOLD} ORDER BY expires_at LIMIT +?2`;
+const deleteOld = deleting(OLD);
+const deleteEnded = deleting(`SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?1)) AND state > ${S.running} AND ${IS_TOLD}`);
 
 export const oldStatement = (limit: number, nowMs: number): Statement => ({ sql: OLD, params: [nowMs, limit] });
 
 /** The rows of the last statement are the ids of the deleted jobs. */
-export const pruneStatements = (limit: number, nowMs: number): Statement[] => {
-	const params = [nowMs, limit];
-	const onlyIf = { sql: "SELECT 1 FROM jobs WHERE expires_at <= +?1 LIMIT 1", params: [nowMs] };
-	return [
-		{
-			sql: "DELETE FROM keys WHERE (tenant_id, kind, key) IN (SELECT tenant_id, kind, key FROM keys WHERE expires_at <= +?1 ORDER BY expires_at LIMIT +?2)",
-			params,
-		},
-		...countOld(params, onlyIf),
-		{ sql: `DELETE FROM job_events WHERE job_id IN (${OLD})`, params, onlyIf },
-		{
-			sql: `DELETE FROM job_tags WHERE (tenant_id, tag, job_id) IN (
-  SELECT j.tenant_id, g.value, j.id FROM jobs j CROSS JOIN json_each(j.tags) g WHERE j.id IN (${OLD}) AND j.tags IS NOT NULL)`,
-			params,
-			onlyIf,
-		},
-		{ sql: `DELETE FROM jobs WHERE id IN (${OLD}) RETURNING id`, params, onlyIf },
-	];
-};
+export const pruneStatements = (limit: number, nowMs: number): Statement[] => [
+	{
+		sql: "DELETE FROM keys WHERE (tenant_id, kind, key) IN (SELECT tenant_id, kind, key FROM keys WHERE expires_at <= +?1 ORDER BY expires_at LIMIT +?2)",
+		params: [nowMs, limit],
+	},
+	...deleteOld([nowMs, limit], { sql: "SELECT 1 FROM jobs WHERE expires_at <= +?1 LIMIT 1", params: [nowMs] }),
+];
+/** The same for these ids, as far as they have ended and are told. */
+export const deleteStatements = (ids: readonly number[]): Statement[] => deleteEnded([JSON.stringify(ids)]);

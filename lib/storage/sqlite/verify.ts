@@ -14,7 +14,7 @@ const sums = STATES.map(state => `sum(${state}) AS ${state}`).join(", ");
 const CLAIMABLE = `
 SELECT l.task_id, c.vt, l.lane_id FROM (SELECT lane_id >> 16 AS tenant_id, max(vt) AS vt, sum(running) AS running FROM lanes GROUP BY 1) c
 JOIN tenants t ON t.tenant_id = c.tenant_id JOIN lanes l ON ${lanesOfTenant("t.tenant_id", "l.lane_id")}
-WHERE c.running < t.concurrency AND t.paused = 0 AND t.start_rate_full = 0 AND l.ready > 0 AND (l.concurrency IS NULL OR l.running < l.concurrency)`;
+WHERE c.running < t.concurrency AND t.paused = 0 AND t.start_rate_full = 0 AND l.ready > 0 AND (l.most IS NULL OR l.running < l.most)`;
 
 export const CHECKS: readonly string[] = [
 	`SELECT 'lane ' || l.lane_id || ' counts other jobs than it has' AS what FROM lanes l
@@ -37,6 +37,12 @@ export const CHECKS: readonly string[] = [
    WHERE (state > ${S.running}) <> (completed_at IS NOT NULL AND expires_at IS NOT NULL)`,
 	`SELECT 'job ' || id || ' is out of order' AS what FROM jobs WHERE state IN (${S.ready}, ${S.delayed}) AND ord & 4194303 <> id & 4194303`,
 	`SELECT 'job ' || id || ' has more failures than attempts' AS what FROM jobs WHERE failures > max_retries + 1 OR failures + losses > claims`,
+	"SELECT 'lane ' || lane_id || ' has a circuit that cannot be' AS what FROM lanes WHERE circuit NOT IN (0, 1) OR streak < 0 OR (streak > 0) <> (streak_fingerprint IS NOT NULL)",
+	`SELECT 'job ' || id || ' failed of nothing' AS what FROM jobs WHERE state IN (${S.failed}, ${S.dead}) AND (fingerprint IS NULL OR reason IS NULL)`,
+	`SELECT 'job ' || id || ' has told what it cannot' AS what FROM jobs WHERE webhook_told <> 0 AND (webhook_told <> 1 OR webhook_url IS NULL OR state <= ${S.running})`,
+	`SELECT 'bulk action ' || id || ' does not know whether it has ended' AS what FROM bulk_actions
+   WHERE (status IN ('running', 'canary')) <> (next_at IS NOT NULL) OR (next_at IS NULL) <> (ended_at IS NOT NULL) OR seen <> changed + skipped`,
+	"SELECT 'schedule ' || name || ' is of no tenant' AS what FROM schedules WHERE tenant_id NOT IN (SELECT tenant_id FROM tenants)",
 	`SELECT 'key ' || w.queue_key || ' of tenant ' || w.tenant_id || ' has jobs waiting and no holder' AS what FROM jobs w WHERE w.state = ${S.blocked} AND w.start_by IS NULL
    AND NOT EXISTS (SELECT 1 FROM jobs h WHERE h.tenant_id = w.tenant_id AND h.queue_key = w.queue_key AND h.state > ${S.blocked} AND h.state <= ${S.running})`,
 	"SELECT 'job ' || j.id || ' has lost history' AS what FROM jobs j WHERE (SELECT count(*) FROM job_events WHERE job_id = j.id) > j.seq OR j.seq - (SELECT count(*) FROM job_events WHERE job_id = j.id) > 3",

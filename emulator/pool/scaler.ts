@@ -1,0 +1,59 @@
+/** Scales a pool by the jobs that wait: looks twice a second while there is something to do, and asks the store only when all slots are taken. */
+import { autoscale, type Load, SCALE_TIMING, type ScaleState, scaleReason, scaleRule } from "../../lib/autoscale.ts";
+import { messageOf } from "../../lib/log.ts";
+import { createPool, type Pool, type PoolOptions } from "./pool.ts";
+
+export interface ScalerOptions extends PoolOptions {
+	/** Jobs that could run now, if there was room: one read of the store. */
+	readonly pending: () => Promise<number>;
+}
+
+export const LOOK_EVERY_MS = 500;
+
+export interface ScaledPool {
+	readonly pool: Pool;
+	close(): Promise<void>;
+}
+
+/** A pool that scales itself. It rests, without timers or statements, while nothing runs and it has no more threads than the least. */
+export function createScaledPool(options: ScalerOptions): ScaledPool {
+	const { clock, config, slots, pending, log } = options;
+	const rule = scaleRule(config);
+	let state: ScaleState = { workers: rule.min, changedAt: clock.now(), over: 0, under: 0 };
+	let isWatching = false;
+	let isClosed = false;
+	let cancelTimer = () => {};
+	const pool = createPool({ ...options, onJob: watch });
+
+	function watch(): void {
+		if (isWatching || isClosed) return;
+		isWatching = true;
+		cancelTimer = clock.after(LOOK_EVERY_MS, () => void look());
+	}
+
+	async function look(): Promise<void> {
+		try {
+			// A free slot means that whatever may run does: what waits is held by limits, and more threads would not help it.
+			const isFull = slots.busy >= slots.size;
+			const load: Load = { pending: isFull ? await pending() : 0, running: slots.busy };
+			if (!pool.isFailing) {
+				const before = state.workers;
+				state = autoscale(state, load, rule, SCALE_TIMING, clock.now());
+				if (state.workers !== before) pool.scaleTo(state.workers, scaleReason(load, before, rule));
+			}
+		} catch (error) {
+			log.warn("the jobs that wait could not be counted", { error: messageOf(error) });
+		}
+		isWatching = false;
+		if (slots.busy > 0 || state.workers > rule.min) watch();
+	}
+
+	return {
+		pool,
+		async close(): Promise<void> {
+			isClosed = true;
+			cancelTimer();
+			await pool.close();
+		},
+	};
+}

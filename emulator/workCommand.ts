@@ -1,0 +1,164 @@
+/** `tickq work`: the tasks of a TypeScript module, run here for a queue that is elsewhere. */
+import { hostname } from "node:os";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { systemRandom } from "../lib/clock.ts";
+import { type Config, slotsOf } from "../lib/config.ts";
+import { Bell, Slots } from "../lib/context.ts";
+import { createLog, type Log, messageOf } from "../lib/log.ts";
+import { startAttempt } from "../lib/runJob.ts";
+import type { TaskRegistry } from "../lib/task.ts";
+import { VERSION } from "../lib/version.ts";
+import { createFetchOutside } from "./fetchOutside.ts";
+import { loadTasks, TASKS_INDEX } from "./loadTasks.ts";
+import { nodeClock } from "./nodeDeps.ts";
+import { jsonOutput, textOutput } from "./output.ts";
+import { createPool, type Pool } from "./pool/pool.ts";
+import { RemoteWorker } from "./remoteWorker.ts";
+import { asksForHelp, type Command, helpText, type Mistake, mistakesText, readSettings, type Settings } from "./settings.ts";
+import { readWorkOptions, type WorkOptions } from "./workOptions.ts";
+
+const WORK: Command = {
+	usage: `Usage: tickq work [options]
+
+Runs tasks here for a queue that is elsewhere: leases their jobs over HTTP, and says how they ended.
+
+  --url http://localhost:8000  TICKQ_URL          where the queue is
+  --tasks all                  TICKQ_TASKS        a module that exports \`tasks\`, such as ./tasks/index.ts, or names of functions/tasks
+  --concurrency 5              TICKQ_CONCURRENCY  jobs that run at once
+  --name HOST:PID              TICKQ_WORKER       who it is, in histories and in GET /api/workers
+  --key                        TICKQ_KEY          sent as a bearer token; better in the environment, where no list of processes shows it`,
+	switches: [{ flag: "inline", env: "TICKQ_INLINE=1", about: "run tasks in the main thread, for breakpoints" }],
+	only: [
+		"lease-ms",
+		"timeout-ms",
+		"timeout-ms-max",
+		"grace-ms",
+		"tasks-per-worker",
+		"worker-memory-mb",
+		"log-level",
+		"log-format",
+		"outside-allow",
+	],
+};
+
+/** Runs the command until it is told to stop; answers its exit code: 0 stopped, 130 stopped at once, 2 wrong use. */
+export async function workCommand(args: readonly string[]): Promise<number> {
+	if (asksForHelp(args)) {
+		process.stdout.write(helpText(WORK));
+		return 0;
+	}
+	const { options, rest, mistakes: ownMistakes } = readWorkOptions(args, process.env, `${hostname()}:${process.pid}`);
+	const { settings, on, mistakes: others } = readSettings(rest, process.env, WORK);
+	const mistakes: Mistake[] = [...ownMistakes, ...others];
+	const index = options.module === null ? TASKS_INDEX : pathToFileURL(resolve(options.module)).href;
+	const all = await loadTasks(index).catch((error: unknown) => {
+		mistakes.push({ what: `the tasks cannot be loaded: ${messageOf(error)}`, instead: "--tasks ./tasks/index.ts, which exports `tasks`" });
+		return {} as TaskRegistry;
+	});
+	for (const name of options.names ?? [])
+		if (mistakes.length === 0 && !Object.hasOwn(all, name))
+			mistakes.push({ what: `there is no task "${name}" to run (--tasks, TICKQ_TASKS)`, instead: `known: ${Object.keys(all).join(", ")}` });
+	if (mistakes.length > 0) {
+		process.stderr.write(mistakesText(mistakes, "work"));
+		return 2;
+	}
+	const names = options.names ?? Object.keys(all);
+	const inline = on.has("inline") || ["1", "true"].includes((process.env.TICKQ_INLINE ?? "").toLowerCase());
+	return work(options, settings, { tasks: all, names, index, inline });
+}
+
+interface Tasks {
+	readonly tasks: TaskRegistry;
+	/** Those that it asks for. */
+	readonly names: readonly string[];
+	readonly index: string;
+	readonly inline: boolean;
+}
+
+async function work(options: WorkOptions, settings: Settings, { tasks, names, index, inline }: Tasks): Promise<number> {
+	const write = (text: string): void => {
+		process.stdout.write(text);
+	};
+	const asText = settings.logFormat === "text" || (settings.logFormat === "auto" && process.stdout.isTTY);
+	const output = asText ? textOutput(write) : jsonOutput(write);
+	const log = createLog(output.log, nodeClock.now, settings.logLevel);
+	const threads = Math.ceil(options.concurrency / settings.config.tasksPerWorker);
+	const config: Config = { ...settings.config, workersMin: threads, workersMax: threads };
+	const { name, concurrency, url } = options;
+	output.banner(
+		[
+			"",
+			`tickq ${VERSION} works for ${url} as ${name}`,
+			`tasks      ${names.join("  ")}`,
+			`running    ${concurrency} at once, at most`,
+			"",
+		],
+		{ version: VERSION, url, name, tasks: names, concurrency },
+	);
+	const runner = inline ? runInline(tasks, settings, config, log) : runInThreads(tasks, index, settings, config, log);
+	const worker = new RemoteWorker(
+		{ ...options, tasks: names, version: VERSION, leaseMs: config.leaseMs, graceMs: config.graceMs },
+		{ fetch, clock: nodeClock, random: systemRandom(), log, execute: job => runner.execute(job) },
+	);
+	const signals = await untilStopped(worker, config, log);
+	await runner.close();
+	return signals > 1 ? 130 : 0;
+}
+
+interface Running {
+	readonly execute: Pool["execute"];
+	close(): Promise<void>;
+}
+
+function runInline(tasks: TaskRegistry, { outsideAllow, webhookSecrets }: Settings, config: Config, log: Log): Running {
+	const fetchOutside = createFetchOutside({ clock: nodeClock, allow: outsideAllow });
+	const needs = { clock: nodeClock, random: systemRandom(), log, config, tasks, fetchOutside, webhookSecrets };
+	return { execute: job => startAttempt(job, needs), close: () => Promise.resolve() };
+}
+
+function runInThreads(
+	tasks: TaskRegistry,
+	tasksIndex: string,
+	{ logLevel, outsideAllow, webhookSecrets }: Settings,
+	config: Config,
+	log: Log,
+): Running {
+	const pool = createPool({
+		clock: nodeClock,
+		random: systemRandom(),
+		log,
+		onLog: record => {
+			const { level, at: _, message, ...fields } = record;
+			log[level](message, fields);
+		},
+		logLevel,
+		config,
+		slots: new Slots(slotsOf(config), new Bell()),
+		tasks: () => tasks,
+		tasksIndex,
+		webhookSecrets,
+		outsideAllow,
+	});
+	return pool;
+}
+
+/** Resolves when it has stopped: what runs ends at the first signal, is given back at the second; the third is meant. Answers how many. */
+function untilStopped(worker: RemoteWorker, { graceMs }: Config, log: Log): Promise<number> {
+	let signals = 0;
+	return new Promise(resolve => {
+		const stop = async (signal: string): Promise<void> => {
+			signals++;
+			if (signals > 2) process.exit(130);
+			const jobs = `${worker.busy} ${worker.busy === 1 ? "job" : "jobs"}`;
+			if (signals === 2) {
+				log.info(`${signal} again: ${jobs} given back, no attempt burned`);
+				return worker.release();
+			}
+			log.info(worker.busy === 0 ? `${signal}: stopping` : `${signal}: stops when ${jobs} ended, in ${graceMs / 1000} s at most`);
+			await worker.stop();
+			resolve(signals);
+		};
+		for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(signal));
+	});
+}

@@ -1,0 +1,52 @@
+/**
+ * The circuit of a lane, and its hold: what follows for both from a batch of endings. Attempts that failed in a row, alike, with none done
+ * between, are the lane's streak; with enough of them it opens, and the lane is held. When that hold has ended it probes: one job at a time,
+ * until one is done. A done in a batch tells more than the failures beside it.
+ */
+import { CIRCUIT_PROBE_MS } from "../../job.ts";
+import { S } from "../rows.ts";
+
+const PROBE_AT = `?2 + ${CIRCUIT_PROBE_MS}`;
+/** A hold beyond what a circuit sets was asked for by a dependency: it stays when the circuit closes. */
+const heldWithoutCircuit = (lane: string) =>
+	`CASE WHEN ${lane}.circuit = 1 AND ${lane}.reopen_at <= ${PROBE_AT} THEN NULL ELSE ${lane}.reopen_at END`;
+
+/** Where all endings of the lane are done. ?2 is now. */
+export const CIRCUIT_CLOSES = {
+	sums: [],
+	sets: ["circuit = 0", "streak = 0", "streak_fingerprint = NULL", `reopen_at = ${heldWithoutCircuit("lanes")}`],
+};
+
+const FAILED = `outcome = 'retry' AND becomes <> ${S.cancelled}`;
+const SUMS = [
+	"sum(outcome = 'done') AS dones",
+	`sum(${FAILED}) AS fails`,
+	`min(CASE WHEN ${FAILED} THEN fingerprint END) AS least`,
+	`max(CASE WHEN ${FAILED} THEN fingerprint END) AS greatest`,
+	`max(CASE WHEN ${FAILED} THEN circuit_failures END) AS circuit_failures`,
+	`max(CASE WHEN ${FAILED} THEN place END) AS latest`,
+	`max(CASE WHEN ${FAILED} AND hold = 'tenant' AND due > ?2 THEN due END) AS held_until`,
+];
+
+/** Expressions over a lane as it was and the sums `m`. */
+const streak = (lane: string) => `CASE WHEN m.dones > 0 THEN 0 WHEN m.fails = 0 THEN ${lane}.streak WHEN m.least <> m.greatest THEN 0
+  WHEN m.least = ${lane}.streak_fingerprint THEN ${lane}.streak + m.fails ELSE m.fails END`;
+const opens = (lane: string) =>
+	`(NOT m.dones AND m.fails > 0 AND m.circuit_failures IS NOT NULL AND (${lane}.circuit = 1 OR ${streak(lane)} >= m.circuit_failures))`;
+const circuit = (lane: string) => `CASE WHEN m.dones = 0 AND m.fails = 0 THEN ${lane}.circuit ELSE ${opens(lane)} END`;
+
+/** What is added to the statement that counts the lanes of endings: {place, lane_id, becomes, due, outcome, fingerprint, hold, circuit_failures}. */
+export const CIRCUIT = {
+	sums: SUMS,
+	sets: [
+		`streak = ${streak("lanes")}`,
+		`streak_fingerprint = CASE WHEN m.dones > 0 OR m.least <> m.greatest THEN NULL ELSE coalesce(m.least, lanes.streak_fingerprint) END`,
+		`circuit = ${circuit("lanes")}`,
+		`reopen_at = nullif(max(coalesce(CASE WHEN ${circuit("lanes")} THEN lanes.reopen_at ELSE ${heldWithoutCircuit("lanes")} END, 0),
+    coalesce(m.held_until, 0), ${opens("lanes")} * (${PROBE_AT})), 0)`,
+	],
+};
+
+/** A SELECT of the places of those that open a circuit: asked before the lanes are counted. @param endings a table of them */
+export const openers = (endings: string) => `SELECT m.latest FROM (SELECT lane_id, ${SUMS.join(", ")} FROM ${endings} GROUP BY +lane_id) m
+    CROSS JOIN lanes l ON l.lane_id = m.lane_id WHERE ${opens("l")} AND NOT (l.circuit = 1 AND l.reopen_at IS NOT NULL)`;

@@ -1,0 +1,172 @@
+import { describe, expect, it } from "vitest";
+import { operations } from "../../lib/contract.ts";
+import { inQueue, read, submit, tick } from "./inQueue.ts";
+import { askForJobs, heartbeat, leaseOf, leaseOne, serveRemote, settleWith } from "./remote.ts";
+
+describe("heartbeatLeases", () => {
+	it("extends what is held, by the server's clock, and keeps what is said of its progress", () =>
+		inQueue(async queue => {
+			await serveRemote(queue);
+			const job = await submit(queue, { task: "remote" });
+			const leased = await leaseOne(queue);
+			await queue.clock.advance(20_000);
+			const { status, body } = await heartbeat(queue, [{ ...leaseOf(leased), progress: { percent: 40, message: "resizing" } }]);
+			expect(status).toBe(200);
+			expect(operations.heartbeatLeases.answer.parse(body)).toEqual(body);
+			expect(body.leases).toEqual([{ id: job.id, status: "held", lease_expires_at: "2026-01-01T00:00:50.000Z" }]);
+			expect((await read(queue, job.id)).progress).toEqual({ percent: 40, message: "resizing" });
+			await heartbeat(queue, [leaseOf(leased)], { lease_ms: 60_000 });
+			expect((await read(queue, job.id)).progress).toEqual({ percent: 40, message: "resizing" });
+			await queue.clock.advance(59_000);
+			await tick(queue);
+			expect((await read(queue, job.id)).status).toBe("running");
+			await queue.clock.advance(1000);
+			await tick(queue);
+			expect(await read(queue, job.id)).toMatchObject({ status: "pending", lost_count: 1 });
+		}));
+
+	it("answers for each in the order asked: held, cancel_requested, lost", () =>
+		inQueue(async queue => {
+			await serveRemote(queue);
+			for (let i = 0; i < 3; i++) await submit(queue, { task: "remote" });
+			const [a, b, c] = (await askForJobs(queue, { limit: 3 })).body.jobs;
+			await queue.call("cancelJob", `/api/jobs/${b.id}/cancel`, { method: "POST" });
+			await settleWith(queue, { ...leaseOf(c), outcome: "done" });
+			const leases = [
+				{ id: "job_00000000000000000000000000", lease_token: "1" },
+				leaseOf(c),
+				leaseOf(a),
+				{ id: "nonsense", lease_token: "1" },
+				{ ...leaseOf(a), lease_token: "9999999999999999" },
+				leaseOf(b),
+			];
+			const { body } = await heartbeat(queue, leases);
+			expect(body.leases.map(({ id, status }: Record<string, string>) => [id, status])).toEqual([
+				["job_00000000000000000000000000", "lost"],
+				[c.id, "lost"],
+				[a.id, "held"],
+				["nonsense", "lost"],
+				[a.id, "lost"],
+				[b.id, "cancel_requested"],
+			]);
+			expect(body.leases[0].lease_expires_at).toBeNull();
+		}));
+
+	it("tells two leases of one job apart: the one before it was lost, and the one since", () =>
+		inQueue(async queue => {
+			await serveRemote(queue);
+			await submit(queue, { task: "remote" });
+			const first = await leaseOne(queue);
+			await queue.clock.advance(30_000);
+			await tick(queue);
+			const second = await leaseOne(queue);
+			expect(second.id).toBe(first.id);
+			for (const leases of [
+				[leaseOf(first), leaseOf(second)],
+				[leaseOf(second), leaseOf(first)],
+			])
+				expect((await heartbeat(queue, leases)).body.leases.map(({ status }: { status: string }) => status)).toEqual(
+					leases.map(({ lease_token }) => (lease_token === second.lease_token ? "held" : "lost")),
+				);
+		}));
+
+	it("does not extend a lease beyond the longest attempt and its grace: the worker may hang", () =>
+		inQueue(
+			async queue => {
+				await serveRemote(queue);
+				const job = await submit(queue, { task: "remote", timeout_ms: 60_000 });
+				const leased = await leaseOne(queue);
+				for (let s = 0; s < 60; s += 10) {
+					await queue.clock.advance(10_000);
+					const [lease] = (await heartbeat(queue, [leaseOf(leased)])).body.leases;
+					expect(lease.status).toBe("held");
+					expect(Date.parse(lease.lease_expires_at)).toBeLessThanOrEqual(Date.parse("2026-01-01T00:01:15Z"));
+				}
+				await queue.clock.advance(16_000);
+				expect((await heartbeat(queue, [leaseOf(leased)])).body.leases[0].status).toBe("lost");
+				await tick(queue);
+				expect(await read(queue, job.id)).toMatchObject({ status: "pending", lost_count: 1 });
+			},
+			{ config: { graceMs: 5000 } },
+		));
+
+	it("gives a worker that is to stop a job the grace period, and no longer: then it is cancelled", () =>
+		inQueue(
+			async queue => {
+				await serveRemote(queue);
+				const job = await submit(queue, { task: "remote" });
+				const leased = await leaseOne(queue);
+				await queue.call("cancelJob", `/api/jobs/${job.id}/cancel`, { method: "POST" });
+				for (let s = 0; s < 30; s += 10) {
+					await queue.clock.advance(10_000);
+					await heartbeat(queue, [leaseOf(leased)]);
+				}
+				await queue.clock.advance(1000);
+				await tick(queue);
+				expect(await read(queue, job.id)).toMatchObject({ status: "cancelled", reason: "requested" });
+				expect((await heartbeat(queue, [leaseOf(leased)])).body.leases[0].status).toBe("lost");
+			},
+			{ config: { graceMs: 5000 } },
+		));
+
+	it.each([1000, 30_000, 90_000])(
+		"tells of a cancel with the next heartbeat and leaves the grace period from then on: a lease of %i ms",
+		leaseMs =>
+			inQueue(
+				async queue => {
+					await serveRemote(queue);
+					const job = await submit(queue, { task: "remote", timeout_ms: 600_000 });
+					const leased = await leaseOne(queue, { lease_ms: leaseMs });
+					await heartbeat(queue, [leaseOf(leased)], { lease_ms: leaseMs });
+					await queue.clock.advance(1);
+					await queue.call("cancelJob", `/api/jobs/${job.id}/cancel`, { method: "POST" });
+					await queue.clock.advance(Math.round(leaseMs / 3));
+					const [told] = (await heartbeat(queue, [leaseOf(leased)], { lease_ms: leaseMs })).body.leases;
+					expect(told.status).toBe("cancel_requested");
+					expect(Date.parse(told.lease_expires_at) - queue.clock.now()).toBeGreaterThanOrEqual(Math.min(leaseMs * (2 / 3), 4999));
+					expect((await settleWith(queue, { ...leaseOf(leased), outcome: "cancelled" })).body.results[0].status).toBe("cancelled");
+				},
+				{ config: { graceMs: 5000 } },
+			),
+	);
+
+	it("takes 1000 leases in one statement, none at all, and not 1001", () =>
+		inQueue(
+			async queue => {
+				await serveRemote(queue);
+				for (let i = 0; i < 1000; i++) await submit(queue, { task: "remote" });
+				const leases: object[] = [];
+				while (leases.length < 1000) leases.push(...(await askForJobs(queue, { limit: 100 })).body.jobs.map(leaseOf));
+				await queue.clock.advance(10_000);
+				const before = queue.deps.storage.worker.statements();
+				const { status, body } = await heartbeat(queue, leases);
+				// One for the leases, one to say that the worker is there.
+				expect(queue.deps.storage.worker.statements() - before).toBeLessThanOrEqual(3);
+				expect(status).toBe(200);
+				expect(body.leases.every((lease: { status: string }) => lease.status === "held")).toBe(true);
+				expect(await heartbeat(queue, [])).toMatchObject({ status: 200, body: { leases: [] } });
+				const refused = await heartbeat(queue, [...leases, leases[0]!]);
+				expect(refused).toMatchObject({ status: 422, body: { code: "body_invalid", errors: [{ pointer: "/leases" }] } });
+			},
+			{ config: { tenantConcurrency: 1000 } },
+		));
+
+	it("refuses what cannot be, and points at it", () =>
+		inQueue(async queue => {
+			const id = "job_00000000000000000000000000";
+			const cases: readonly [object, string][] = [
+				[{ id }, "/leases/0/lease_token"],
+				[{ id, lease_token: 5 }, "/leases/0/lease_token"],
+				[{ id, lease_token: "-1" }, "/leases/0/lease_token"],
+				[{ id, lease_token: "1e3" }, "/leases/0/lease_token"],
+				[{ id: "x".repeat(101), lease_token: "1" }, "/leases/0/id"],
+				[{ id, lease_token: "1", progress: { percent: 101 } }, "/leases/0/progress/percent"],
+				[{ id, lease_token: "1", progress: { percent: 1, message: "x".repeat(501) } }, "/leases/0/progress/message"],
+				[{ id, lease_token: "1", expires_at: "2030-01-01T00:00:00Z" }, "/leases/0/expires_at"],
+			];
+			for (const [lease, pointer] of cases) {
+				const { status, body } = await heartbeat(queue, [lease]);
+				expect([lease, status, body.errors?.[0]?.pointer]).toEqual([lease, 422, pointer]);
+			}
+		}));
+});
