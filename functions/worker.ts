@@ -16,7 +16,7 @@ const { handlers, Waker } = createWorker<Env>({
 	tasks,
 	open: env => new SqliteEngine(d1Driver(env.DB)),
 	own: {
-		defaults: { ...WORKER.defaults, tickStatementsMax: 40, resultBytesMax: 512 * 1024 },
+		defaults: { ...WORKER.defaults, tickStatementsMax: 48, resultBytesMax: 512 * 1024 },
 		bounds: { ...WORKER.bounds, resultBytesMax: [1024, 512 * 1024], payloadBytesMax: [1024, 512 * 1024] },
 	},
 	migrate: "npx wrangler d1 migrations apply DB --remote (--local for wrangler dev)",

@@ -36,7 +36,7 @@ describe("npm run migrate", { timeout: 20_000 }, () => {
 
 	it("answers 2 when it is used wrongly, 1 when the database cannot be brought there, and says why", async () => {
 		const cwd = folder();
-		const wrong = await run("migrate.js", ["--nonsense", "--workers", "5"], { cwd, env: { TICKQ_LEASE_MS: "of no concern" } });
+		const wrong = await run("migrate.js", ["--nonsense", "--workers-min", "5"], { cwd, env: { TICKQ_LEASE_MS: "of no concern" } });
 		expect(wrong).toMatchObject({ code: 2, out: "" });
 		expect(wrong.err).toContain("tickq cannot migrate, 2 problems:");
 		writeFileSync(join(cwd, "text.db"), "this is no database, it is a text that is long enough to be looked at. ".repeat(20));

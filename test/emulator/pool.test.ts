@@ -11,6 +11,9 @@ const LOOKS_MS = 250;
 const HOUR_MS = 3_600_000;
 /** The message of a failed attempt. */
 const messageOf = (ending: unknown): string => JSON.parse((ending as { error: string }).error).message;
+/** Where the clock is moved on until a thread has done something, deadlines must be far. */
+const NEVER_MS = 1000 * HOUR_MS;
+const ONE_THREAD_AND_TIME = { config: { workersMin: 1, workersMax: 1, timeoutMsMax: NEVER_MS } };
 const ONE_THREAD = { config: { workersMin: 1, workersMax: 1 } };
 
 /** Starts a job and waits until its code says so. */
@@ -163,22 +166,22 @@ describe("a task that never yields", () => {
 
 	it("is cancelled as well when it is the stop that it does not return from", () =>
 		inPool(async queue => {
-			const stubborn = await begun(queue, "stubborn", "waits");
-			const neighbour = await begun(queue, "wait", "waits");
+			const stubborn = await begun(queue, "stubborn", "waits", NEVER_MS);
+			const neighbour = await begun(queue, "wait", "waits", NEVER_MS);
 			stubborn.stop("cancelled");
 			await queue.clock.advance(10_000);
 			// How long the thread takes to hear of it this clock does not know.
 			while ((await neighbour.now()) === "none") await queue.clock.advance(STUCK_MS);
 			expect(await stubborn.ending).toMatchObject({ outcome: "cancelled" });
 			expect(await neighbour.ending).toMatchObject({ outcome: "release" });
-		}, ONE_THREAD));
+		}, ONE_THREAD_AND_TIME));
 
 	// Bug: once it was given up behind somebody else, nobody looked at it again, and its neighbours hung with it until their own deadlines.
 	it("is ended too when it was given up behind another that did not yield, and that one has ended", () =>
 		inPool(async queue => {
-			const neighbour = await begun(queue, "wait", "waits");
-			const stubborn = await begun(queue, "stubborn", "waits");
-			const busy = queue.run("busy", { ms: 400 }, { timeoutMs: HOUR_MS });
+			const neighbour = await begun(queue, "wait", "waits", NEVER_MS);
+			const stubborn = await begun(queue, "stubborn", "waits", NEVER_MS);
+			const busy = queue.run("busy", { ms: 400 }, { timeoutMs: NEVER_MS });
 			await queue.logged("is busy");
 			stubborn.stop("cancelled");
 			await queue.clock.advance(10_000);
@@ -187,7 +190,7 @@ describe("a task that never yields", () => {
 			expect(await busy.ending).toMatchObject({ outcome: "done" });
 			while ((await neighbour.now()) === "none") await queue.clock.advance(STUCK_MS);
 			expect(await neighbour.ending).toMatchObject({ outcome: "release" });
-		}, ONE_THREAD));
+		}, ONE_THREAD_AND_TIME));
 
 	it("is the only one to blame: its neighbour is given back, and what had not begun runs on elsewhere", () =>
 		inPool(async queue => {
@@ -384,7 +387,7 @@ describe("any mixture of tasks", () => {
 				);
 				/** As a tick would: again and again, until it ends otherwise than by being given back. */
 				const endOf = async (task: string): Promise<string> => {
-					const timeoutMs = GUILTY.includes(task) ? 2000 : 1000 * HOUR_MS;
+					const timeoutMs = GUILTY.includes(task) ? 2000 : NEVER_MS;
 					const { job, ending } = queue.run(task, { turns: 20 }, { timeoutMs });
 					for (let last = await ending; ; last = await queue.run(task, { turns: 20 }, { id: job.id, timeoutMs }).ending)
 						if (last?.outcome !== "release") return `${task}: ${last?.outcome}`;
@@ -395,7 +398,7 @@ describe("any mixture of tasks", () => {
 				expect(await Promise.all(ends)).toEqual(kinds.map(kind => `${kind}: ${GUILTY.includes(kind) ? "retry" : "done"}`));
 				expect(queue.slots.busy).toBe(0);
 			},
-			{ config: { workersMin: 3, tasksPerWorker: 4, timeoutMsMax: 1000 * HOUR_MS } },
+			{ config: { workersMin: 3, tasksPerWorker: 4, timeoutMsMax: NEVER_MS } },
 		));
 });
 

@@ -19,7 +19,16 @@ describe("the queue under real data and real crashes", () => {
 		const slices = all.flatMap(({ slices }) => slices);
 		expect(slices.length).toBeGreaterThanOrEqual(2000);
 
-		let emulator: EmulatorProcess = await startEmulator(["--port", "0", "--database", database, "--workers", "8"]);
+		let emulator: EmulatorProcess = await startEmulator([
+			"--port",
+			"0",
+			"--database",
+			database,
+			"--workers-min",
+			"2",
+			"--tasks-per-worker",
+			"4",
+		]);
 		const { port } = emulator;
 		const accepted = new Map<string, string>();
 		const killAt = [0.25, 0.5, 0.75].map(share => Math.floor(slices.length * share));
@@ -39,7 +48,7 @@ describe("the queue under real data and real crashes", () => {
 					const { ready, delayed, running } = await storage.operator.counts();
 					kill.pendingOrRunning = ready + delayed + running;
 					await storage.close();
-					emulator = await startEmulator(["--port", String(port), "--database", database, "--workers", "8"]);
+					emulator = await startEmulator(["--port", String(port), "--database", database, "--workers-min", "2", "--tasks-per-worker", "4"]);
 				})();
 				return killing;
 			},

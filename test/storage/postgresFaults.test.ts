@@ -1113,20 +1113,44 @@ describe("another transaction", () => {
 });
 
 describe("endings that hold tasks", () => {
+	it("wait for a task that somebody else is at, and keep none behind it meanwhile", async () => {
+		const address = schema();
+		const { schema: name } = readAddress(address);
+		const q = new Desk((await open(address)).storage);
+		const MANY = ["s0", "s1", "s2", "s3", "s4", "s5"];
+		for (const task of MANY) await q.submit({ tenant: "first", task });
+		for (const task of MANY.slice(1)) await q.submit({ tenant: "second", task });
+		const leases = await q.claim({ tasks: MANY, limit: 20 });
+		const of = (tenant: string) => leases.filter(lease => lease.tenant === tenant);
+		const waits = await client(address).begin(async sql => {
+			await sql.unsafe(`SELECT 1 FROM ${name}.tasks WHERE name = 's0' FOR UPDATE`);
+			const first = q.finish(of("first").reverse(), retryIn(2000, { hold: "task" }));
+			await sleep(50);
+			const second = q.finish(of("second"), retryIn(1000, { hold: "task" }));
+			expect(await Promise.race([second, sleep(2000, "still waiting")])).toHaveLength(5);
+			return { first };
+		});
+		expect(await waits.first).toHaveLength(6);
+		expect((await q.operator.listTasks()).filter(({ task }) => MANY.includes(task)).map(({ heldUntil }) => heldUntil)).toEqual(
+			MANY.map(() => q.now + 2000),
+		);
+		await q.audit();
+	});
+
 	it("in other orders, from several processes at once, wait for each other and for nobody else", async () => {
 		const address = schema();
 		const racers: Desk[] = [];
 		for (let i = 0; i < 4; i++) racers.push(new Desk((await open(address)).storage, racers[0]));
 		const [q] = racers as [Desk];
-		const SHARED = ["s0", "s1", "s2", "s3", "s4"];
-		const ROUNDS = 10;
+		const SHARED = Array.from({ length: 40 }, (_, i) => `s${i}`);
+		const ROUNDS = 5;
 		for (let round = 1; round <= ROUNDS; round++) {
 			await q.fill(racers.length * SHARED.length, i => ({
 				tenant: `t${i % racers.length}`,
 				task: SHARED[Math.floor(i / racers.length)]!,
 				maxRetries: 2 * ROUNDS,
 			}));
-			const leases = await q.claim({ tasks: SHARED, limit: 100 });
+			const leases = await q.claim({ tasks: SHARED, limit: 1000 });
 			const ends = await Promise.all(
 				racers.map((racer, r) => {
 					const mine = leases.filter(({ tenant }) => tenant === `t${r}`).sort((a, b) => (r % 2 === 0 ? a.id - b.id : b.id - a.id));
@@ -1136,10 +1160,13 @@ describe("endings that hold tasks", () => {
 			expect(ends.flat()).toHaveLength(leases.length);
 			const heldUntil = q.now + round * 1000 + racers.length - 1;
 			for (const task of await q.operator.listTasks()) if (SHARED.includes(task.task)) expect.soft(task).toMatchObject({ heldUntil });
-			expect(await q.claim({ tasks: SHARED, limit: 100 })).toEqual([]);
+			expect(await q.claim({ tasks: SHARED, limit: 1000 })).toEqual([]);
 			q.now = heldUntil;
 		}
-		expect(await q.claim({ tasks: SHARED, limit: 1000 })).toHaveLength(racers.length * SHARED.length * ROUNDS);
+		let claimed = 0;
+		for (let jobs = await q.claim({ tasks: SHARED, limit: 1000 }); jobs.length > 0; jobs = await q.claim({ tasks: SHARED, limit: 1000 }))
+			claimed += jobs.length;
+		expect(claimed).toBe(racers.length * SHARED.length * ROUNDS);
 		await q.audit();
 	});
 });
@@ -1209,7 +1236,12 @@ describe("a server of one's own", () => {
 		const { storage, hear } = await openPostgres(address, DEFAULTS, Object.keys(tasks));
 		const logs: LogRecord[] = [];
 		const log = createLog(record => logs.push(record), nodeClock.now, "info");
-		const deps = nodeDeps(readSettings(["--workers", "4", "--lease-ms", "1500"], {}).settings, storage, tasks, log);
+		const deps = nodeDeps(
+			readSettings(["--workers-min", "2", "--tasks-per-worker", "2", "--lease-ms", "1500"], {}).settings,
+			storage,
+			tasks,
+			log,
+		);
 		const loop = startLoop(() => ({ ...deps, store: storage.worker }), { backstop });
 		const stopHearing = hears ? hear(() => deps.wake.ring()) : () => {};
 		let hasStopped = false;

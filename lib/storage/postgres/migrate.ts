@@ -23,7 +23,7 @@ BEGIN
       PERFORM set_config('lock_timeout', before, true);
       RETURN;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-      PERFORM pg_sleep(0.05 * random());
+      PERFORM pg_sleep(0.05);
     END;
   END LOOP;
   RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
