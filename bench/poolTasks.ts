@@ -1,10 +1,9 @@
 /** The tasks of the pool's benchmarks, as each of its threads loads them. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { defineTask } from "../lib/task.ts";
-import { noop } from "./queue.ts";
 
 export const tasks = {
-	noop,
+	noop: defineTask({ run: () => null }),
 	/** When its first line ran, in nanoseconds of the system's monotonic clock. */
 	stamp: defineTask({ run: () => String(process.hrtime.bigint()) }),
 	spin: defineTask({

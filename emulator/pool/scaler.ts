@@ -1,4 +1,4 @@
-/** Scales a pool by the jobs that wait: looks twice a second while there is something to do, and asks the store only when all slots are taken. */
+/** Scales a pool by the jobs that wait: looks four times a second while there is something to do, and asks the store only when all slots are taken. */
 import { autoscale, type Load, SCALE_TIMING, type ScaleState, scaleReason, scaleRule } from "../../lib/autoscale.ts";
 import { messageOf } from "../../lib/log.ts";
 import { createPool, type Pool, type PoolOptions } from "./pool.ts";
@@ -8,7 +8,7 @@ export interface ScalerOptions extends PoolOptions {
 	readonly pending: () => Promise<number>;
 }
 
-export const LOOK_EVERY_MS = 500;
+const LOOK_EVERY_MS = 250;
 
 export interface ScaledPool {
 	readonly pool: Pool;

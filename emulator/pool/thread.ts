@@ -166,11 +166,10 @@ function work(isFresh: boolean): void {
 process.on("exit", flush);
 catchStrays(log, { onThrown: () => post({ spoiled: "an error was thrown outside of a task's run()" }) });
 
-// Tasks that take all the time there is leave the main thread, and so the HTTP side, the larger share. Only Linux does this by thread.
-if (process.platform === "linux") setPriority(NICENESS);
-
 try {
 	tasks = traced(await loadTasks(data.tasks));
+	// Tasks that take all the time there is leave the main thread, and so the HTTP side, the larger share. Only Linux does this by thread.
+	if (process.platform === "linux") setPriority(NICENESS);
 	post({ ready: true });
 	// Messages that have come before wait in the port.
 	port.on("message", ({ starts, stops }: ToThread) => {

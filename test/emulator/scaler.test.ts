@@ -58,7 +58,7 @@ describe("the pool's scaler", () => {
 				expect(queue.pool.running).toBe(2);
 				const last = await fill(queue, 1);
 				await queue.clock.advance(1000);
-				expect(asked).toBe(2);
+				expect(asked).toBeGreaterThan(1);
 				await end([...jobs, ...last]);
 			},
 			{ pending },
