@@ -140,7 +140,10 @@ async function connect(url: URL, allow: Allow, resolve: Resolve, watch: Watch): 
 	const byName = allowsName(allow, host);
 	const refuse = (address: string): void => {
 		if (!byName && isInside(address, allow))
-			throw new OutsideForbidden(`${host} resolves to an address that is not public, and may not be called`, true);
+			throw new OutsideForbidden(
+				`${host} resolves to an address that is not public, and may not be called unless TICKQ_OUTSIDE_ALLOW names it`,
+				true,
+			);
 	};
 	const addresses = isIP(host) === 0 ? await addressesOf(host, byName, resolve, watch) : [host];
 	addresses.forEach(refuse);

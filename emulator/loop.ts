@@ -8,7 +8,7 @@ import { startTick, type TickDeps, type TickReport, type TickTrigger, tasksToRun
 import { VERSION } from "../lib/version.ts";
 
 /** How often a process says that it is there, when it is awake anyway. */
-const PRESENCE_MS = 60_000;
+const PRESENCE_MS = 30_000;
 
 export interface Loop {
 	/** Starts nothing more, and resolves when what runs has ended or been given back. */

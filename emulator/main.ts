@@ -12,6 +12,7 @@ import type { Deps } from "../lib/context.ts";
 import { createLog, LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
 import { startAttempt } from "../lib/runJob.ts";
 import type { TaskRegistry } from "../lib/task.ts";
+import { tasksToRun } from "../lib/tick.ts";
 import { VERSION } from "../lib/version.ts";
 import { loadTasks, TASKS_INDEX, unregistered, watchTasks } from "./loadTasks.ts";
 import { type Loop, startLoop } from "./loop.ts";
@@ -242,7 +243,7 @@ export async function main(program: Program, args: readonly string[]): Promise<v
 				tasksIndex: TASKS_INDEX,
 				webhookSecrets,
 				outsideAllow: settings.outsideAllow,
-				pending: async () => (await storage.operator.counts()).ready,
+				pending: most => storage.operator.runnable(tasksToRun(deps), most, clock.now()),
 			});
 	let deps: Deps = {
 		...base,

@@ -55,14 +55,19 @@ interface Ended extends Run {
 	readonly refused: boolean;
 }
 
-/** The queue answered, and would answer the same again. */
+/** The answer was 4xx: the same request would be answered the same. */
 class Refused extends Error {
-	readonly code: string;
-	constructor(code: string, detail: string) {
+	readonly status: number;
+	/** Undefined: it was no problem document, so perhaps not the queue that answered. */
+	readonly code: string | undefined;
+	constructor(status: number, code: string | undefined, detail: string) {
 		super(detail);
+		this.status = status;
 		this.code = code;
 	}
 }
+/** 4xx that may be another one later: a key that is being changed, a limit. */
+const REPEATED = new Set([401, 403, 408, 425, 429]);
 
 export class RemoteWorker {
 	readonly #options: RemoteWorkerOptions;
@@ -74,12 +79,18 @@ export class RemoteWorker {
 	#giveUpAt = Number.POSITIVE_INFINITY;
 	#listeners: (() => void)[] = [];
 	#sending = false;
+	/** Why it asks for no more jobs: what it asks for is refused, and would be again. */
+	readonly refused: Promise<string>;
+	#refuse: (why: string) => void = () => {};
 	readonly #leasing: Promise<void>;
 	#stopBeats = () => {};
 
 	constructor(options: RemoteWorkerOptions, needs: RemoteWorkerNeeds) {
 		this.#options = options;
 		this.#needs = needs;
+		this.refused = new Promise(resolve => {
+			this.#refuse = resolve;
+		});
 		this.#beatLater();
 		this.#leasing = this.#lease();
 	}
@@ -139,9 +150,10 @@ export class RemoteWorker {
 	}
 
 	async #lease(): Promise<void> {
-		const { name, version, tasks, concurrency, leaseMs } = this.#options;
+		const { url, name, version, tasks, concurrency, leaseMs } = this.#options;
 		const { clock, log } = this.#needs;
 		const stop = this.#stopping.signal;
+		let isServing = false;
 		let failures = 0;
 		while (!stop.aborted) {
 			const limit = Math.min(100, concurrency - this.busy);
@@ -151,14 +163,25 @@ export class RemoteWorker {
 			}
 			try {
 				const askedAt = clock.now();
-				const body = JSON.stringify({ worker: name, version, tasks, limit, lease_ms: leaseMs, wait_ms: WAIT_MS_MAX });
-				const { jobs } = operations.leaseJobs.answer.parse(await this.#post("/api/leases", body, WAIT_MS_MAX + REQUEST_MS_MAX, stop));
+				// The first answer comes at once, so that whoever starts it sees whether it is the right address.
+				const waitMs = isServing ? WAIT_MS_MAX : 0;
+				const body = JSON.stringify({ worker: name, version, tasks, limit, lease_ms: leaseMs, wait_ms: waitMs });
+				const { jobs } = operations.leaseJobs.answer.parse(await this.#post("/api/leases", body, waitMs + REQUEST_MS_MAX, stop));
 				if (failures > 0) log.info("the queue answers again");
 				failures = 0;
 				for (const job of jobs) this.#start(job);
-				if (jobs.length === 0 && clock.now() - askedAt < EMPTY_SOON_MS && !stop.aborted) await this.#backOff(2);
+				if (!isServing) log.info(`serving ${tasks.join(", ")} at ${url} as ${name}`);
+				else if (jobs.length === 0 && clock.now() - askedAt < EMPTY_SOON_MS && !stop.aborted) await this.#backOff(2);
+				isServing = true;
 			} catch (error) {
 				if (stop.aborted) return;
+				// What stands before a queue may say 4xx for it while it is away.
+				if (error instanceof Refused && (error.code !== undefined || !isServing)) {
+					const { status, code, message } = error;
+					if (code === undefined) this.#refuse(`no tickq answers at ${url}: POST /api/leases is answered with ${status}`);
+					else this.#refuse(`${url} refuses to lease jobs: ${message} (${status} ${code})`);
+					return;
+				}
 				failures++;
 				log.warn("no jobs can be had from the queue; it is asked again", { error: reasonOf(error), failures });
 				await this.#backOff(failures);
@@ -210,7 +233,7 @@ export class RemoteWorker {
 			const body = `{"results":[${batch.map(({ text }) => text).join()}]}`;
 			said = operations.settleLeases.answer.parse(await this.#post("/api/leases/settle", body, REQUEST_MS_MAX)).results;
 		} catch (error) {
-			if (!(error instanceof Refused)) throw error;
+			if (!(error instanceof Refused && error.code !== undefined && FINAL.has(error.status))) throw error;
 			if (batch.length > 1) {
 				for (const ended of batch) await this.#send([ended]);
 				return;
@@ -282,15 +305,17 @@ export class RemoteWorker {
 			const text = await response.text();
 			if (response.ok) return JSON.parse(text);
 			const { code, detail } = readProblem(text);
-			if (FINAL.has(response.status) && code !== undefined) throw new Refused(code, detail);
-			throw new Error(`${url} answers ${response.status}: ${detail}`);
+			const { status } = response;
+			const answer = `${url} answers ${status}: ${detail}`;
+			if (status >= 400 && status < 500 && !REPEATED.has(status)) throw new Refused(status, code, code === undefined ? answer : detail);
+			throw new Error(answer);
 		} finally {
 			cancelTimer();
 		}
 	}
 }
 
-/** Statuses after which the same request would be answered the same. */
+/** Statuses that speak of an ending, not of the address that it was sent to. */
 const FINAL = new Set([400, 409, 413, 415, 422]);
 function readProblem(text: string): { code?: string; detail: string } {
 	try {

@@ -49,7 +49,7 @@ function addLiveMetrics(app: Hono, deps: () => Deps): () => void {
 	const push = async (to: Iterable<WSContext>): Promise<void> => {
 		const { storage, log } = deps();
 		try {
-			const text = JSON.stringify(metricsOf(await storage.operator.counts(), deps()));
+			const text = JSON.stringify(await metricsOf(await storage.operator.counts(), storage.operator, deps()));
 			for (const socket of to) {
 				const raw = socket.raw as { bufferedAmount?: number } | undefined;
 				if ((raw?.bufferedAmount ?? 0) > SOCKET_BUFFER_BYTES_MAX) socket.close(1013, "too slow");

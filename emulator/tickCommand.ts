@@ -109,6 +109,8 @@ const HELD_TEXT: Record<string, string> = {
 	tenant_paused: "their tenant is paused",
 	task_concurrency: "at their task's concurrency limit",
 	task_paused: "their task is paused",
+	circuit_open: "they kept failing alike: their circuit is open, one a minute probes",
+	retry_after: "what they depend on asked to be left alone for a while",
 	key_busy: "another job has their key",
 	delayed: "not due yet",
 };

@@ -15,17 +15,6 @@ const COMMANDS = {
 const lines = Object.entries(COMMANDS).map(([name, [, about]]) => `  ${name.padEnd(12)} ${about}`);
 const HELP = `Usage: tickq COMMAND [options]\n\n${lines.join("\n")}\n\ntickq COMMAND --help says what a command takes.\n`;
 
-/** How many letters differ, are missing or too many. */
-function distance(a, b) {
-	let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-	for (let i = 1; i <= a.length; i++) {
-		const next = [i];
-		for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-		row = next;
-	}
-	return row[b.length];
-}
-
 const [, , command = "--help", ...args] = process.argv;
 if (command === "--help" || command === "-h" || command === "help") process.stdout.write(HELP);
 else if (command === "work") {
@@ -38,7 +27,9 @@ else if (command === "work") {
 	process.argv.splice(2, 1);
 	await import(new URL(COMMANDS[command][0], import.meta.url).href);
 } else {
-	const [nearest] = Object.keys(COMMANDS).sort((a, b) => distance(command, a) - distance(command, b));
-	process.stderr.write(`tickq has no command ${JSON.stringify(command.slice(0, 100))}\n  → tickq ${nearest}, or tickq --help\n`);
+	const { nearest } = await import("../lib/nearest.ts");
+	const meant = nearest(command, Object.keys(COMMANDS));
+	const hint = meant === undefined ? "tickq --help" : `tickq ${meant}, or tickq --help`;
+	process.stderr.write(`tickq has no command ${JSON.stringify(command.slice(0, 100))}\n  → ${hint}\n`);
 	process.exitCode = 2;
 }

@@ -1,7 +1,8 @@
 /** `tickq work`: the tasks of a TypeScript module, run here for a queue that is elsewhere. */
+import { statSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { systemRandom } from "../lib/clock.ts";
 import { type Config, slotsOf } from "../lib/config.ts";
 import { Bell, Slots } from "../lib/context.ts";
@@ -42,7 +43,7 @@ Runs tasks here for a queue that is elsewhere: leases their jobs over HTTP, and 
 	],
 };
 
-/** Runs the command until it is told to stop; answers its exit code: 0 stopped, 130 stopped at once, 2 wrong use. */
+/** Runs the command until it is told to stop; answers its exit code: 0 stopped, 1 the queue refuses it, 130 stopped at once, 2 wrong use. */
 export async function workCommand(args: readonly string[]): Promise<number> {
 	if (asksForHelp(args)) {
 		process.stdout.write(helpText(WORK));
@@ -53,7 +54,11 @@ export async function workCommand(args: readonly string[]): Promise<number> {
 	const mistakes: Mistake[] = [...ownMistakes, ...others];
 	const index = options.module === null ? TASKS_INDEX : pathToFileURL(resolve(options.module)).href;
 	const all = await loadTasks(index).catch((error: unknown) => {
-		mistakes.push({ what: `the tasks cannot be loaded: ${messageOf(error)}`, instead: "--tasks ./tasks/index.ts, which exports `tasks`" });
+		const isThere = statSync(fileURLToPath(index), { throwIfNoEntry: false })?.isFile() === true;
+		mistakes.push({
+			what: `the tasks cannot be loaded: ${messageOf(error)}`,
+			instead: isThere ? "mend the file; nothing was started" : "--tasks ./tasks/index.ts, the path of a module that exports `tasks`",
+		});
 		return {} as TaskRegistry;
 	});
 	for (const name of options.names ?? [])
@@ -101,9 +106,9 @@ async function work(options: WorkOptions, settings: Settings, { tasks, names, in
 		{ ...options, tasks: names, version: VERSION, leaseMs: config.leaseMs, graceMs: config.graceMs },
 		{ fetch, clock: nodeClock, random: systemRandom(), log, execute: job => runner.execute(job) },
 	);
-	const signals = await untilStopped(worker, config, log);
+	const code = await untilStopped(worker, config, log);
 	await runner.close();
-	return signals > 1 ? 130 : 0;
+	return code;
 }
 
 interface Running {
@@ -143,7 +148,9 @@ function runInThreads(
 	return pool;
 }
 
-/** Resolves when it has stopped: what runs ends at the first signal, is given back at the second; the third is meant. Answers how many. */
+/**
+ * Resolves with the exit code when it has stopped: what runs ends at the first signal, is given back at the second; the third is meant.
+ */
 function untilStopped(worker: RemoteWorker, { graceMs }: Config, log: Log): Promise<number> {
 	let signals = 0;
 	return new Promise(resolve => {
@@ -157,8 +164,13 @@ function untilStopped(worker: RemoteWorker, { graceMs }: Config, log: Log): Prom
 			}
 			log.info(worker.busy === 0 ? `${signal}: stopping` : `${signal}: stops when ${jobs} ended, in ${graceMs / 1000} s at most`);
 			await worker.stop();
-			resolve(signals);
+			resolve(signals > 1 ? 130 : 0);
 		};
+		void worker.refused.then(async why => {
+			log.error(`${why}; it is not asked again`);
+			await worker.stop();
+			resolve(1);
+		});
 		for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(signal));
 	});
 }

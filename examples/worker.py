@@ -5,6 +5,8 @@ import json, os, signal, socket, threading, time, traceback, urllib.error, urlli
 URL = os.environ.get("TICKQ_URL", "http://localhost:8000").rstrip("/")
 WORKER = os.environ.get("TICKQ_WORKER") or f"{socket.gethostname()}:{os.getpid()}"
 LEASE_MS = 30_000
+BODY_MAX = 4_000_000
+TOO_LARGE = {"outcome": "failed", "error": "the result is too large: store it elsewhere and return where it is"}
 stopping = threading.Event()
 
 
@@ -26,8 +28,9 @@ def call(path, **body):
 
 def attempt(job, told_to_stop):
     try:
-        return {"outcome": "done", "result": TASKS[job["task"]](job["payload"], told_to_stop)}
-    except Exception as error:
+        result = TASKS[job["task"]](job["payload"], told_to_stop)
+        return {"outcome": "done", "result": result} if len(json.dumps(result, allow_nan=False)) < BODY_MAX else TOO_LARGE
+    except BaseException as error:
         error = {"name": type(error).__name__, "message": str(error), "stack": traceback.format_exc()}
         return {"outcome": "cancelled"} if told_to_stop.is_set() else {"outcome": "retry", "error": error}
 
@@ -37,7 +40,8 @@ def run(job):
     task = threading.Thread(target=lambda: ended.append(attempt(job, told_to_stop)), daemon=True)
     task.start()
     beat_at = time.monotonic() + LEASE_MS / 3000
-    while task.is_alive() and not stopping.is_set():
+    ends_at = time.monotonic() + job["timeout_ms"] / 1000
+    while task.is_alive() and not stopping.is_set() and time.monotonic() < ends_at:
         task.join(0.1)
         if time.monotonic() > beat_at:  # Extends the lease three times as often as it would end.
             beat_at += LEASE_MS / 3000
@@ -47,25 +51,32 @@ def run(job):
                     told_to_stop.set()
             except (OSError, ValueError) as error:
                 print("heartbeat:", error, flush=True)
-    ending = ended[0] if ended else {"outcome": "release"}  # This process was told to end: the job is given back.
+    late = {"outcome": "retry", "error": f"timed out after {job['timeout_ms']} ms"}
+    ending = ended[0] if ended else {"outcome": "release"} if stopping.is_set() else late
+    told_to_stop.set()  # Nothing ends a thread from outside: it goes on until its task looks at this.
     for pause in (1, 2, 4, 8, 16):  # Until there is an answer.
         try:
             return call("/api/leases/settle", results=[{**lease, **ending}])
         except (OSError, ValueError) as error:
-            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            print("settle:", error, error.read().decode() if refused else "", flush=True)
-            if refused or stopping.wait(pause):  # 409: the lease was lost, the job is somebody else's.
+            status = getattr(error, "code", 0)
+            print("settle:", error, error.read().decode() if status else "", flush=True)
+            if status == 413 and ending["outcome"] == "done":
+                ending = TOO_LARGE
+            elif 400 <= status < 500 or stopping.wait(pause):  # 409: the lease was lost, the job is somebody else's.
                 return
 
 
 signal.signal(signal.SIGTERM, lambda *_: stopping.set())
 signal.signal(signal.SIGINT, lambda *_: stopping.set())
-pause = 1
+pause, wait_ms = 1, 0
 while not stopping.is_set():
     try:
-        for job in call("/api/leases", worker=WORKER, tasks=[*TASKS], lease_ms=LEASE_MS, wait_ms=2000)["jobs"]:
+        jobs = call("/api/leases", worker=WORKER, tasks=[*TASKS], lease_ms=LEASE_MS, wait_ms=wait_ms)["jobs"]
+        if wait_ms == 0:
+            print(f"serving {', '.join(TASKS)} at {URL}", flush=True)
+        pause, wait_ms = 1, 2000
+        for job in jobs:
             run(job)
-        pause = 1
     except (OSError, ValueError) as error:
         print("lease:", error, flush=True)
         stopping.wait(pause)

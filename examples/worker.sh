@@ -57,9 +57,12 @@ run() { # job
 	fi
 	# Sent until there is an answer; the lease is kept meanwhile. 409 says that it was lost, and the job is somebody else's.
 	until jq -c --argjson lease "$lease" '{results: [$lease + .]}' <"$dir/ending" | call /api/leases/settle >"$dir/answer"; do
-		[ -s "$dir/answer" ] && { echo "settle: $(cat "$dir/answer")" >&2; break; }
-		sleep $pause
-		pause=$((pause < 16 ? pause * 2 : 30))
+		echo "settle: $(cat "$dir/answer")" >&2
+		case $(jq .status <"$dir/answer") in
+		413) echo '{"outcome": "failed", "error": "the result is too large: store it elsewhere and return where it is"}' >"$dir/ending" ;;
+		4??) break ;;
+		*) sleep $pause && pause=$((pause < 16 ? pause * 2 : 30)) ;;
+		esac 2>/dev/null
 	done
 	[ -z "$keeper" ] || kill -- "-$keeper" 2>/dev/null
 }
@@ -68,14 +71,15 @@ dir=$(mktemp -d)
 stopping= child=
 trap 'rm -rf "$dir"' EXIT
 trap 'stopping=1; [ -z "$child" ] || kill -- "-$child" 2>/dev/null' TERM INT
-pause=1
+pause=1 wait_ms=0
 while [ -z "$stopping" ]; do
-	jq -nc --arg worker "$worker" --argjson tasks "$tasks" --argjson ms $lease_ms \
-		'{worker: $worker, tasks: $tasks, lease_ms: $ms, wait_ms: 20000}' >"$dir/ask"
+	jq -nc --arg worker "$worker" --argjson tasks "$tasks" --argjson ms $lease_ms --argjson wait $wait_ms \
+		'{worker: $worker, tasks: $tasks, lease_ms: $ms, wait_ms: $wait}' >"$dir/ask"
 	call /api/leases <"$dir/ask" >"$dir/leases" &
 	child=$!
 	if ends; then
-		pause=1
+		[ $wait_ms != 0 ] || echo "serving $(jq -r 'join(", ")' <<<"$tasks") at $url"
+		pause=1 wait_ms=20000
 		jq -c '.jobs[]' <"$dir/leases" >"$dir/jobs"
 		while read -r job <&3; do run "$job"; done 3<"$dir/jobs"
 	elif [ -z "$stopping" ]; then

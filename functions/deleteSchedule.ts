@@ -1,8 +1,8 @@
 /** DELETE /api/schedules/{name}: deletes a schedule; the jobs that it has made stay. */
 import { operation, Reply } from "../lib/operation.ts";
-import { foundSchedule } from "../lib/schedules.ts";
+import { foundSchedule, namedSchedule } from "../lib/schedules.ts";
 
 export const deleteSchedule = operation("deleteSchedule", async ({ params, store }) => {
-	if (!(await store.deleteSchedule(params.name ?? ""))) foundSchedule(null);
+	if (!(await store.deleteSchedule(namedSchedule(params)))) foundSchedule(null);
 	return new Reply(null);
 });

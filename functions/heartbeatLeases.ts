@@ -1,6 +1,7 @@
 /** POST /api/leases/heartbeat: extends the leases of a remote worker, and says which of its jobs are to stop. */
 import { inRounds, leaseKey, leaseOf, seeRemoteWorker } from "../lib/leases.ts";
 import { operation } from "../lib/operation.ts";
+import { remoteAttemptMsMax } from "../lib/runJob.ts";
 import type { LeaseExtension } from "../lib/storage/storage.ts";
 import { instant } from "../lib/wire.ts";
 
@@ -15,7 +16,7 @@ export const heartbeatLeases = operation("heartbeatLeases", async ({ body, store
 	});
 	const leaseMs = body.lease_ms ?? config.leaseMs;
 	// A worker hears of a cancel with its next heartbeat, and has its grace from then on.
-	const bounds = { heldMsMax: config.timeoutMsMax, graceMs: config.graceMs + Math.ceil(leaseMs / 3) };
+	const bounds = { heldMsMax: remoteAttemptMsMax(deps), graceMs: config.graceMs + Math.ceil(leaseMs / 3) };
 	const held = new Map<string, { cancelRequested: boolean; leaseUntil: number }>();
 	for (const round of inRounds(extensions)) {
 		const tokens = new Map(round.map(({ id, token }) => [id, token]));

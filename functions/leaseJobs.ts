@@ -4,9 +4,10 @@ import type { Body } from "../lib/contract.ts";
 import { attemptOf } from "../lib/history.ts";
 import { toJobId } from "../lib/jobId.ts";
 import { seeRemoteWorker } from "../lib/leases.ts";
+import { messageOf } from "../lib/log.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
-import { taskPayload, timeoutOf } from "../lib/runJob.ts";
+import { remoteAttemptMsMax, taskPayload, timeoutOf } from "../lib/runJob.ts";
 import { type Claimed, type NextDue, REMOTE_TASKS_MAX, TooManyTasks, type WorkerStore } from "../lib/storage/storage.ts";
 import type { Task } from "../lib/task.ts";
 import { instant } from "../lib/wire.ts";
@@ -25,7 +26,7 @@ export const leaseJobs = operation("leaseJobs", async ({ body, store, deps, requ
 	const { jobs, next } = await claimOrWait({ ...body, tasks, limit }, signal, store, deps);
 	if (signal?.aborted) return giveBack(jobs, store, deps);
 	const nowMs = deps.clock.now();
-	const nextAt = jobs.length === limit ? nowMs : wakeAt(next ?? (await store.nextDue(tasks, nowMs)), nowMs);
+	const nextAt = jobs.length === limit ? nowMs : wakeAt(next ?? (await nextDueIfKnown(tasks, nowMs, store, deps)), nowMs);
 	const texts = jobs.map(job => leasedText(job, deps));
 	return new Reply(`{"jobs":[${texts.join()}],"next_wake_at":${nextAt === null ? null : `"${instant(nextAt)}"`}}`);
 });
@@ -126,13 +127,10 @@ const pause = (ms: number, end: AbortSignal, clock: Deps["clock"], bell?: Ring):
 	});
 
 /** One claim. Jobs that had to start before now are ended rather than handed out. */
-async function claim(
-	{ worker, tasks, limit, lease_ms }: Asked,
-	store: WorkerStore,
-	{ clock, config, random, ended, wake }: Omit<Deps, "storage">,
-): Promise<Claimed[]> {
+async function claim({ worker, tasks, limit, lease_ms }: Asked, store: WorkerStore, deps: Omit<Deps, "storage">): Promise<Claimed[]> {
+	const { clock, config, random, ended, wake } = deps;
 	// No attempt runs longer, so that no lease needs to last longer.
-	const leaseMs = Math.min(lease_ms ?? config.leaseMs, config.timeoutMsMax + config.graceMs);
+	const leaseMs = Math.min(lease_ms ?? config.leaseMs, remoteAttemptMsMax(deps) + config.graceMs);
 	for (;;) {
 		const nowMs = clock.now();
 		const jobs = await store.claimDueJobs({ tasks, limit, leaseMs, token: random.token(), worker }, nowMs);
@@ -148,12 +146,32 @@ async function claim(
 	}
 }
 
-/** When a worker may find something: jobs that wait for their time, and those of a lease that ends first. */
-const wakeAt = ({ claim, reason, at, delayedAt }: NextDue, nowMs: number): number | null =>
-	claim ? nowMs : reason === "lease" ? Math.max(at ?? nowMs, nowMs) : delayedAt;
+/** What has been claimed is answered also where the store cannot say what comes next: it would be lost for a lease. */
+async function nextDueIfKnown(
+	tasks: readonly string[],
+	nowMs: number,
+	store: WorkerStore,
+	{ log }: Pick<Deps, "log">,
+): Promise<NextDue | null> {
+	try {
+		return await store.nextDue(tasks, nowMs);
+	} catch (error) {
+		log.warn("a worker is not told when to ask again", { error: messageOf(error) });
+		return null;
+	}
+}
+
+/** When a worker may find something: jobs that wait for their time, and those of a lease that ends first; null: nobody knows. */
+function wakeAt(next: NextDue | null, nowMs: number): number | null {
+	if (next === null) return null;
+	const { claim, reason, at, delayedAt } = next;
+	return claim ? nowMs : reason === "lease" ? Math.max(at ?? nowMs, nowMs) : delayedAt;
+}
 
 /** A job as its worker sees it. The payload is JSON already. */
-function leasedText(job: Claimed, { tasks, config }: Pick<Deps, "tasks" | "config">): string {
+function leasedText(job: Claimed, deps: Pick<Deps, "tasks" | "config" | "platform">): string {
+	const { tasks } = deps;
+	const config = { ...deps.config, timeoutMsMax: remoteAttemptMsMax(deps) };
 	const task: Pick<Task, "timeoutMs"> = Object.hasOwn(tasks, job.task) ? tasks[job.task]! : {};
 	const timeoutFrom = job.timeoutMs !== null ? "job" : task.timeoutMs !== undefined ? "task" : "queue";
 	const payload = job.taskInPayload ? JSON.stringify(taskPayload(JSON.parse(job.payload), true)) : job.payload;

@@ -34,5 +34,6 @@ function describe(name: string, own: Task | null, state: TaskState | undefined, 
 		paused: state?.paused ?? false,
 		held_until: instantOrNull(heldUntil !== null && heldUntil > clock.now() ? heldUntil : null),
 		circuits_open: state?.circuitsOpen ?? 0,
+		circuits: (state?.circuits ?? []).map(({ tenant, probesAt }) => ({ tenant_id: tenant, probes_at: instantOrNull(probesAt) })),
 	};
 }

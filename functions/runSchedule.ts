@@ -2,12 +2,12 @@
 import { toJobId } from "../lib/jobId.ts";
 import { backlogFull, checkPayload, ownTask, servedElsewhere, toStored } from "../lib/newJob.ts";
 import { operation, Reply } from "../lib/operation.ts";
-import { foundSchedule, toNewJob } from "../lib/schedules.ts";
+import { foundSchedule, namedSchedule, toNewJob } from "../lib/schedules.ts";
 import type { NewJob } from "../lib/storage/storage.ts";
 import { jobText } from "../lib/wire.ts";
 
 export const runSchedule = operation("runSchedule", async ({ params, store, deps, traceId, traceParent }) => {
-	const schedule = foundSchedule(await store.getSchedule(params.name ?? ""));
+	const schedule = foundSchedule(await store.getSchedule(namedSchedule(params)));
 	const task = ownTask(schedule.task, deps.tasks) ?? (await servedElsewhere(schedule.task, "/task", deps.tasks, store));
 	checkPayload(schedule.task, task, JSON.parse(schedule.payload));
 	const job: NewJob = { ...toNewJob(schedule, deps, traceId), ...(traceParent === undefined ? {} : { traceParent }) };

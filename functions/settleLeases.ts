@@ -3,7 +3,7 @@ import type { Deps } from "../lib/context.ts";
 import { type Body, RUN_AT_MAX } from "../lib/contract.ts";
 import { failureOf, type ThrownError } from "../lib/failure.ts";
 import { attemptOf } from "../lib/history.ts";
-import { type Job, statusOf } from "../lib/job.ts";
+import { type Job, type State, statusOf } from "../lib/job.ts";
 import { inRounds, leaseKey, leaseOf } from "../lib/leases.ts";
 import { messageOf } from "../lib/log.ts";
 import { operation } from "../lib/operation.ts";
@@ -28,13 +28,11 @@ export const settleLeases = operation("settleLeases", async ({ body, store, deps
 		items.flatMap(item => (item.lease !== null && needsJob(item) ? [item.lease.id] : [])),
 		store,
 	);
-	const endings: Ending[] = [];
-	for (const { lease, ...item } of items) {
-		const ending = lease === null ? null : await toEnding({ ...item, lease }, jobs.get(lease.id), store, deps);
-		if (ending !== null) endings.push(ending);
-	}
+	const endings: (Ending | null)[] = [];
+	for (const { lease, ...item } of items)
+		endings.push(lease === null ? null : await toEnding({ ...item, lease }, jobs.get(lease.id), store, deps));
 	const settled = new Map<string, Moved>();
-	for (const round of inRounds(endings)) {
+	for (const round of inRounds(endings.filter(ending => ending !== null))) {
 		const tokens = new Map(round.map(({ id, token }) => [id, token]));
 		for (const moved of await store.finishIfLeased(round, deps.clock.now())) {
 			settled.set(leaseKey({ id: moved.id, token: tokens.get(moved.id)! }), moved);
@@ -43,14 +41,28 @@ export const settleLeases = operation("settleLeases", async ({ body, store, deps
 	}
 	// Slots of tenants are free again, and jobs that wait for their key may run.
 	if (settled.size > 0) deps.wake.ring();
-	if (items.length === 1 && settled.size === 0) throw new Problem("lease_lost", LOST);
-	return {
-		results: items.map(({ result: { id }, lease }) => {
-			const moved = lease === null ? undefined : settled.get(leaseKey(lease));
-			return moved === undefined ? { id, problem: REFUSAL } : { id, status: statusOf(moved.state) };
-		}),
-	};
+	const results = items.map(({ result: { id } }, i) => {
+		const ending = endings[i] ?? null;
+		const moved = ending === null ? undefined : settled.get(leaseKey(ending));
+		return moved === undefined || !BECOMES[ending!.outcome].includes(moved.state)
+			? { id, problem: REFUSAL }
+			: { id, status: statusOf(moved.state) };
+	});
+	if (results.length === 1 && results[0]!.problem !== undefined) throw new Problem("lease_lost", LOST);
+	return { results };
 });
+
+const WAITS: readonly State[] = ["ready", "delayed", "blocked"];
+/** What a job can be after an ending, at once or later under the same token. Where it is something else, another ending has ended the attempt. */
+const BECOMES: Readonly<Record<Ending["outcome"], readonly State[]>> = {
+	done: ["done"],
+	failed: ["failed"],
+	retry: [...WAITS, "dead", "cancelled"],
+	snooze: [...WAITS, "cancelled"],
+	release: [...WAITS, "cancelled"],
+	cancelled: ["cancelled"],
+	expired: ["cancelled"],
+};
 
 interface Item {
 	readonly result: Result;
@@ -106,7 +118,7 @@ async function toEnding(item: Item & { lease: Lease }, job: Read | undefined, st
 		...lease,
 		...failureOf(thrownBy(result), attemptOf(job)),
 		...(scope === null || scope === "job" ? {} : { hold: scope }),
-		...(scope === null ? circuitOf(task, config) : {}),
+		...circuitOf(task, config, scope === null),
 		outcome,
 		delayMs: typeof result.retry_after_ms === "number" ? delayMs : backoffMs(retryPolicy(task), job.failures + 1, random.fraction()),
 	};

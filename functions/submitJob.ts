@@ -8,6 +8,7 @@ import { toJobId } from "../lib/jobId.ts";
 import { backlogFull, checkPayload, maxRetriesOf, ownTask, servedElsewhere, toStored } from "../lib/newJob.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
+import { remoteAttemptMsMax } from "../lib/runJob.ts";
 import type { NewJob, TenantStore } from "../lib/storage/storage.ts";
 import { checkWebhookUrl } from "../lib/webhookUrl.ts";
 import { jobText } from "../lib/wire.ts";
@@ -20,8 +21,7 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 	checkPayload(name, task, payload, taskInPayload);
 	const idempotencyKey = oneKey(headers.get("idempotency-key"), body.idempotency_key ?? undefined);
 	const runAt = dueTime(body, nowMs);
-	// What runs elsewhere is not bound by what this platform allows.
-	if (task !== undefined) checkTimeout(body, deps.platform?.attemptMs);
+	checkTimeout(body, task === undefined ? remoteAttemptMsMax(deps) : deps.config.timeoutMsMax);
 	if (body.webhook_url) checkWebhookUrl(body.webhook_url, "/webhook_url", deps.outsideAllow);
 
 	const job: NewJob = {
@@ -72,10 +72,10 @@ function taskNamed(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): { n
 	});
 }
 
-function checkTimeout({ timeout_ms }: Body<"submitJob">, mostMs = Number.POSITIVE_INFINITY): void {
+function checkTimeout({ timeout_ms }: Body<"submitJob">, mostMs: number): void {
 	if (typeof timeout_ms === "number" && timeout_ms > mostMs)
 		throw new Problem("body_invalid", `An attempt can take ${mostMs} ms here. Ask for less, or split the work into follow-up jobs.`, {
-			errors: [{ pointer: "/timeout_ms", code: "too_big", detail: `is above ${mostMs}, what this platform allows` }],
+			errors: [{ pointer: "/timeout_ms", code: "too_big", detail: `is above ${mostMs}, the most that is allowed here` }],
 		});
 }
 

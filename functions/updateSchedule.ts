@@ -1,11 +1,11 @@
 /** PATCH /api/schedules/{name}: changes what is given of a schedule, pauses it or lets it go on. */
 import { checkPayload, ownTask, servedElsewhere } from "../lib/newJob.ts";
 import { operation } from "../lib/operation.ts";
-import { firstSlot, foundSchedule, toWireSchedule } from "../lib/schedules.ts";
+import { firstSlot, foundSchedule, namedSchedule, toWireSchedule } from "../lib/schedules.ts";
 
 export const updateSchedule = operation("updateSchedule", async ({ params, body, store, deps }) => {
 	const nowMs = deps.clock.now();
-	const old = foundSchedule(await store.getSchedule(params.name ?? ""));
+	const old = foundSchedule(await store.getSchedule(namedSchedule(params)));
 	const name = body.task ?? old.task;
 	const payload = body.payload === undefined ? JSON.parse(old.payload) : (body.payload ?? {});
 	if (typeof body.task === "string" || body.payload !== undefined) {
@@ -19,7 +19,8 @@ export const updateSchedule = operation("updateSchedule", async ({ params, body,
 	const isNew = cron !== old.cron || timezone !== old.timezone || (!paused && old.nextAt === null);
 	const nextAt = isNew ? firstSlot(cron, timezone, nowMs) : old.nextAt;
 
-	const schedule = await store.putSchedule(
+	// Another may have deleted it by now: then it stays so.
+	const schedule = await store.changeSchedule(
 		{
 			name: old.name,
 			task: name,

@@ -1,7 +1,7 @@
 /** How many workers a load calls for: the rule, pure. Numbers and instants come in, numbers go out. */
 import type { Config } from "./config.ts";
 
-/** What there is to do: jobs that wait and could run now, and jobs that run. */
+/** What there is to do: jobs that wait and could run now, if there was room, and jobs that run. */
 export interface Load {
 	readonly pending: number;
 	readonly running: number;
@@ -53,8 +53,8 @@ export const scaleRule = ({ workersMin, workersMax, scaleUpAbove, scaleDownBelow
  *
  * With `min` 0 and `max` Infinity it is what a whole queue calls for, whoever answers: `workers.desired` in the metrics. One who scales
  * machines by it (KEDA, an HPA) divides it by the workers of a machine. It counts jobs that run, so that machines are not taken away from
- * under them, and nothing that cannot run yet (delayed, or waiting for another job of their key). Jobs that their tenant's limit holds
- * count as pending: give the scaler a maximum. It answers 0 for an empty queue, and leaves steadiness to whoever asks.
+ * under them, and nothing that could not run on more of them: what is delayed, waits for another job of its key, or is kept waiting by a
+ * limit, a pause, a hold or a circuit. It answers 0 for an empty queue, and leaves steadiness to whoever asks.
  */
 export function desiredWorkers({ pending, running }: Load, { min, max, upAbove, tasksPerWorker }: ScaleRule): number {
 	return Math.max(min, Math.min(max, Math.max(Math.ceil(pending / upAbove), Math.ceil(running / tasksPerWorker))));
@@ -81,9 +81,20 @@ export function autoscale(state: ScaleState, load: Load, rule: ScaleRule, timing
 	return changes ? { workers: desired, changedAt: nowMs, over: 0, under: 0 } : { workers, changedAt, over, under };
 }
 
-/** Which side of the rule a load is on, for people. */
-export function scaleReason({ pending }: Load, workers: number, { upAbove, downBelow }: ScaleRule): string {
-	const ratio = `pending ${pending} / ${workers} ${workers === 1 ? "worker" : "workers"}`;
+/** Jobs that call for so many workers: as far as need be counted. */
+export const jobsFor = (workers: number, { upAbove }: Pick<ScaleRule, "upAbove">): number => upAbove * workers;
+
+/**
+ * Which side of the rule a load is on, for people.
+ * @param most how far pending jobs were counted: there may be more
+ */
+export function scaleReason(
+	{ pending }: Load,
+	workers: number,
+	{ upAbove, downBelow }: ScaleRule,
+	most = Number.POSITIVE_INFINITY,
+): string {
+	const ratio = `pending ${pending < most ? pending : `${pending} or more`} / ${workers} ${workers === 1 ? "worker" : "workers"}`;
 	if (pending > upAbove * workers) return `${ratio} > ${upAbove}`;
 	return pending < downBelow * workers ? `${ratio} < ${downBelow}` : `${ratio} is between ${downBelow} and ${upAbove}`;
 }

@@ -64,8 +64,6 @@ export interface PoolStatus {
 
 /** What a platform bounds for whatever runs on it. */
 export interface PlatformLimits {
-	/** The longest an attempt can run: a job that asks for more is refused. */
-	readonly attemptMs: number;
 	/** How often a request that waits for a job may ask the store. */
 	readonly looksMax: number;
 }

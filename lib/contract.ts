@@ -21,6 +21,8 @@ export interface OperationRow {
 	readonly path: string;
 	readonly scope: Scope;
 	readonly tenants?: Tenants;
+	/** Whether X-Tenant-ID may also be `~` and a name: the calls that tickq makes to webhooks of that tenant. */
+	readonly calls?: true;
 	readonly summary: string;
 	readonly query?: z.ZodObject;
 	readonly body?: z.ZodType;
@@ -123,7 +125,10 @@ export const event = z
 		error: z.unknown().optional(),
 		run_at: instant.nullish(),
 		outcome: z.string().optional(),
-		circuit: z.enum(["opened", "closed"]).optional(),
+		circuit: z
+			.enum(["opened", "closed", "probe"])
+			.optional()
+			.describe("What the end of this attempt did to the circuit of its tenant's jobs of the task; probe: it failed while that was open"),
 	})
 	.meta({ id: "Event" });
 
@@ -201,13 +206,17 @@ export const metricsAnswer = z
 				running: z.int().describe("Its workers"),
 				min: z.int(),
 				max: z.int(),
-				desired: z.int().describe("Workers that the whole queue could use now, by the same rule: what to scale machines by"),
+				desired: z
+					.int()
+					.describe(
+						"Workers that the jobs which are counted could use now, by the same rule: what to scale machines by. What a limit, a pause, a hold or a circuit keeps waiting calls for none; what waits calls for 200 at most",
+					),
 				reason: z.string(),
 				scaled: z
 					.array(z.object({ at: instant, from: z.int(), to: z.int(), reason: z.string() }))
 					.describe("The latest changes, the newest last"),
 			})
-			.describe("Of the process that answers; desired: of the whole queue"),
+			.describe("Of the process that answers; desired and reason: by the jobs of the whole queue, or of the one tenant"),
 		last_tick_at: instant.nullable(),
 		next_wake_at: instant.nullable(),
 		version: z.int().describe("Moves with every change; also the ETag"),
@@ -473,6 +482,7 @@ export const operations = {
 		path: "/api/jobs",
 		scope: "tenant",
 		tenants: "one or all",
+		calls: true,
 		summary: "List jobs, newest first",
 		query: z.strictObject({
 			...filterQuery,
@@ -488,6 +498,7 @@ export const operations = {
 		path: "/api/jobs/{id}",
 		scope: "tenant",
 		tenants: "one or all",
+		calls: true,
 		summary: "One job, with its result",
 		query: z.strictObject({ wait_ms: waitMs, include: listOf(["history"]).optional() }),
 		status: 200,
@@ -499,6 +510,7 @@ export const operations = {
 		path: "/api/jobs/{id}/cancel",
 		scope: "tenant",
 		tenants: "one",
+		calls: true,
 		summary: "Cancel a job: a waiting one at once; a running one is asked to stop and keeps its slot until it has",
 		status: 200,
 		answer: job,
@@ -509,6 +521,7 @@ export const operations = {
 		path: "/api/jobs/{id}/retry",
 		scope: "tenant",
 		tenants: "one",
+		calls: true,
 		summary: "Run a failed, dead or cancelled job again: same id, attempts afresh, its history goes on",
 		status: 200,
 		answer: job,
@@ -535,6 +548,7 @@ export const operations = {
 		path: "/api/jobs/{id}",
 		scope: "tenant",
 		tenants: "one",
+		calls: true,
 		summary: "Delete a job that has ended, with its history",
 		query: z.strictObject({}),
 		status: 204,
@@ -546,6 +560,7 @@ export const operations = {
 		path: "/api/dead-letters/groups",
 		scope: "tenant",
 		tenants: "one or all",
+		calls: true,
 		summary: "Failed jobs and dead letters by what went wrong, the largest group first",
 		query: z.strictObject({
 			task: z.string().regex(TASK_NAME, TASK_NAME_RULE).optional(),
@@ -576,6 +591,7 @@ export const operations = {
 		path: "/api/bulk-actions",
 		scope: "tenant",
 		tenants: "one or all",
+		calls: true,
 		summary: "Retry, cancel or delete many jobs; ticks carry it out",
 		query: z.strictObject({ dry_run: flag.optional().describe("Answer what it would act on; nothing is written") }),
 		body: bulkBody,
@@ -589,6 +605,7 @@ export const operations = {
 		path: "/api/bulk-actions",
 		scope: "tenant",
 		tenants: "one or all",
+		calls: true,
 		summary: "Bulk actions, the latest first",
 		query: z.strictObject({ limit: count(1, 200).optional().describe("50 if absent") }),
 		status: 200,
@@ -600,6 +617,7 @@ export const operations = {
 		path: "/api/bulk-actions/{id}",
 		scope: "tenant",
 		tenants: "one or all",
+		calls: true,
 		summary: "One bulk action, with its progress",
 		query: z.strictObject({}),
 		status: 200,
@@ -611,6 +629,7 @@ export const operations = {
 		path: "/api/bulk-actions/{id}/stop",
 		scope: "tenant",
 		tenants: "one or all",
+		calls: true,
 		summary: "Stop a bulk action; what it has done stays",
 		status: 200,
 		answer: bulkAction,
@@ -781,6 +800,7 @@ export const operations = {
 			z.object({
 				name: z.string(),
 				kind: z.enum(["process", "remote"]),
+				status: z.enum(["live", "gone"]).describe("live: seen in the last 75 seconds; these come first"),
 				tasks: z.array(z.string()),
 				running: z.int(),
 				first_seen_at: instant,
@@ -820,6 +840,14 @@ export const operations = {
 				paused: z.boolean(),
 				held_until: instant.nullable().describe("All its jobs wait until then"),
 				circuits_open: z.int().describe("Tenants whose jobs of it wait since they kept failing"),
+				circuits: z
+					.array(
+						z.object({
+							tenant_id: z.string(),
+							probes_at: instant.nullable().describe("When one job may be tried; null: from now on, or it is being tried"),
+						}),
+					)
+					.describe("The first 20 of these, by name"),
 			}),
 		).meta({ id: "Tasks" }),
 		problems: [],
@@ -829,7 +857,8 @@ export const operations = {
 		path: "/api/metrics",
 		scope: "tenant",
 		tenants: "all by default",
-		summary: "Counts of the whole queue, or of one tenant; exact, and one row whatever its size",
+		calls: true,
+		summary: "Counts of the whole queue, or of one tenant: exact, and one row whatever its size; and the workers that they call for",
 		query: z.strictObject({}),
 		status: 200,
 		answer: metricsAnswer,
@@ -886,7 +915,9 @@ export const operations = {
 		summary: "What a problem's code means",
 		query: z.strictObject({}),
 		status: 200,
-		answer: z.object({ code: z.string(), status: z.int(), title: z.string(), operations: z.array(z.string()) }).meta({ id: "ProblemCode" }),
+		answer: z
+			.object({ code: z.string(), status: z.int(), title: z.string(), remedy: z.string(), operations: z.array(z.string()) })
+			.meta({ id: "ProblemCode" }),
 		problems: ["not_found"],
 	},
 } as const satisfies Record<string, OperationRow>;

@@ -32,6 +32,7 @@ const OURS = /^\s*at .*(?:\(node:|at node:|[/\\]lib[/\\]runJob\.[jt]s|[/\\]emula
 /** The first lines, without what does not belong to the task. */
 const trimmed = (stack: string): string =>
 	stack
+		.slice(0, 2 * STACK_CHARS_MAX)
 		.split("\n")
 		.filter(line => !OURS.test(line))
 		.slice(0, STACK_LINES_MAX)

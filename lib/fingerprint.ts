@@ -5,7 +5,10 @@ import type { ThrownError } from "./failure.ts";
 /** Numbers, ids, addresses and quoted values of a message: they differ where the mistake is the same. */
 const VARYING =
 	/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b\w+_[0-9a-zA-Z]{12,}\b|\bhttps?:\/\/[^\s"']+|"[^"]*"|'[^']*'|\b(?:0x)?[0-9a-f]{8,}\b|\d+(?:\.\d+)*/gi;
+/** What is looked at: whoever sends it must not decide how long that takes. */
 const MESSAGE_CHARS_MAX = 300;
+const STACK_CHARS_MAX = 8000;
+const PLACE_CHARS_MAX = 500;
 
 /**
  * @param error name, message and, where there is one, the stack (the first line of it that names a place counts, without its line number,
@@ -18,8 +21,9 @@ export function fingerprintOf({ name, message, stack }: ThrownError): string {
 
 /** Where it was thrown: the first line of a stack from JavaScript, the last of one from Python; without line numbers and folders. */
 function placeOf(stack: string): string {
-	const place =
-		/^\s*at (.*)$/m.exec(stack)?.[1] ?? [...stack.matchAll(/^\s*File "(.*)", line \d+, in (.*)$/gm)].at(-1)?.slice(1).join(" ") ?? "";
+	const first = /^[ \t]*at (.*)$/m.exec(stack.slice(0, STACK_CHARS_MAX))?.[1];
+	const last = () => [...stack.slice(-STACK_CHARS_MAX).matchAll(/^[ \t]*File "(.*)", line \d+, in (.*)$/gm)].at(-1);
+	const place = (first ?? last()?.slice(1).join(" ") ?? "").slice(0, PLACE_CHARS_MAX);
 	return place.replaceAll(/:\d+/g, "").replaceAll(/[^\s(]*[/\\]|\?generation=\d+/g, "");
 }
 

@@ -61,10 +61,20 @@ export const TRANSITIONS = [
 /** Leases that may be lost in a row before a job is a dead letter; the job counts as lost for good with this one. */
 export const LOSSES_MAX = 3;
 
+/**
+ * Events that a history has before attempts that came to nothing (given back, put off, lost) are left out of it: its row goes back to what it
+ * told before their claim. What uses an attempt, what a person does and the end are always written. `claims` counts all of them.
+ */
+export const EVENTS_MAX = 200;
+
 /** How long an open circuit waits before one job may probe whether the task works again. */
 export const CIRCUIT_PROBE_MS = 60_000;
+/** The longest that a failed attempt's job keeps others from running, whatever it asks for; it may wait longer itself. */
+export const HOLD_MS_MAX = 3_600_000;
 /** The fingerprint of a job that is a dead letter because its leases were lost. */
 export const LEASE_LOST_FINGERPRINT = "lease_lost";
+/** The fingerprint of an attempt elsewhere that went on when its time was over, until it had lost its lease. */
+export const TIMED_OUT_FINGERPRINT = "timed_out";
 
 /** A job as the store holds it. Instants are epoch milliseconds; `payload`, `result`, `error` and `progress` are JSON text. */
 export interface Job {

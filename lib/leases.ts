@@ -16,9 +16,12 @@ export function leaseOf({ id, lease_token }: NamedLease): Lease | null {
 	return ref === null || !Number.isSafeInteger(token) ? null : { id: ref.id, token };
 }
 
+/** Leases of one job that a request may name: one is held at most, and one or two were lost before. */
+const ROUNDS_MAX = 3;
+
 /**
- * The store answers by job. A worker that lost a job and got it again may name two leases of it; such are asked for one after the other.
- * A lease that is named twice is asked for once: by what is said of it first.
+ * The store answers by job. A worker that lost a job and got it again may name two leases of it; such are asked for one after the other,
+ * three at most. A lease that is named twice is asked for once: by what is said of it first.
  */
 export function inRounds<T extends Lease>(leases: readonly T[]): T[][] {
 	const rounds: T[][] = [];
@@ -26,7 +29,7 @@ export function inRounds<T extends Lease>(leases: readonly T[]): T[][] {
 	for (const lease of leases) {
 		const known = tokens.get(lease.id) ?? new Set();
 		tokens.set(lease.id, known);
-		if (known.has(lease.token)) continue;
+		if (known.has(lease.token) || known.size === ROUNDS_MAX) continue;
 		const round = rounds[known.size] ?? [];
 		rounds[known.size] = round;
 		round.push(lease);

@@ -1,14 +1,22 @@
 /** The metrics object, the same over HTTP and on the WebSocket. */
-import { desiredWorkers, scaleReason, scaleRule } from "./autoscale.ts";
+import { desiredWorkers, jobsFor, type Load, scaleReason, scaleRule } from "./autoscale.ts";
 import type { Deps, PoolStatus } from "./context.ts";
 import type { Answer } from "./contract.ts";
-import type { QueueCounts } from "./storage/storage.ts";
+import type { JobReader, QueueCounts } from "./storage/storage.ts";
 import { instant, instantOrNull } from "./wire.ts";
 
 type Needs = Pick<Deps, "clock" | "slots" | "ticks" | "answersOnly" | "config" | "pool">;
 
-export function metricsOf(counts: QueueCounts, deps: Needs): Answer<"metrics"> {
-	const { clock, ticks } = deps;
+/** Workers that waiting jobs call for at most: further they are not counted. */
+const DESIRED_MAX = 200;
+/** Statements that it sends at most, with the counts. */
+export const METRICS_STATEMENTS = 2;
+
+/** @param counts of the same store, which is asked for one thing more where jobs are ready */
+export async function metricsOf(counts: QueueCounts, store: Pick<JobReader, "runnable">, deps: Needs): Promise<Answer<"metrics">> {
+	const { clock, ticks, config } = deps;
+	const most = jobsFor(DESIRED_MAX, scaleRule(config));
+	const runnable = counts.ready === 0 ? 0 : await store.runnable(null, most, clock.now());
 	return {
 		pending: counts.ready + counts.delayed + counts.blocked,
 		running: counts.running,
@@ -23,7 +31,7 @@ export function metricsOf(counts: QueueCounts, deps: Needs): Answer<"metrics"> {
 		blocked: counts.blocked,
 		submitted_total: counts.submitted,
 		finished_total: counts.finished,
-		workers: workersOf(counts, deps),
+		workers: workersOf({ pending: runnable, running: counts.running }, most, deps),
 		last_tick_at: instantOrNull(ticks.lastTickAt),
 		next_wake_at: instantOrNull(ticks.nextWakeAt),
 		version: counts.version,
@@ -31,10 +39,9 @@ export function metricsOf(counts: QueueCounts, deps: Needs): Answer<"metrics"> {
 }
 
 /** The workers of this process, and how many the jobs that are counted call for, wherever these would run. */
-function workersOf(counts: QueueCounts, { slots, answersOnly, config, pool }: Needs): Answer<"metrics">["workers"] {
+function workersOf(load: Load, most: number, { slots, answersOnly, config, pool }: Needs): Answer<"metrics">["workers"] {
 	const { running, min, max, scaled } = answersOnly ? NONE : (pool ?? inline(config.workersMin));
 	const rule = scaleRule(config);
-	const load = { pending: counts.ready, running: counts.running };
 	return {
 		busy: slots.busy,
 		size: answersOnly ? 0 : slots.size,
@@ -42,7 +49,7 @@ function workersOf(counts: QueueCounts, { slots, answersOnly, config, pool }: Ne
 		min,
 		max,
 		desired: desiredWorkers(load, { ...rule, min: 0, max: Number.POSITIVE_INFINITY }),
-		reason: scaleReason(load, running, rule),
+		reason: scaleReason(load, running, rule, most),
 		scaled: scaled.map(({ at, ...change }) => ({ at: instant(at), ...change })),
 	};
 }

@@ -2,6 +2,7 @@
 import { check } from "./check.ts";
 import { TASK_NAME } from "./contract.ts";
 import type { Job } from "./job.ts";
+import { nearest } from "./nearest.ts";
 import { Problem } from "./problem.ts";
 import { RETRY_DEFAULT } from "./retry.ts";
 import { taskPayload } from "./runJob.ts";
@@ -24,9 +25,10 @@ export async function servedElsewhere(
 ): Promise<undefined> {
 	if (TASK_NAME.test(name) && (await store.knowsTask(name))) return;
 	const known = Object.keys(tasks);
+	const meant = nearest(name, known);
 	throw new Problem(
 		"unknown_task",
-		`There is no task ${JSON.stringify(name.slice(0, 100))} here, and no remote worker has served one. Known: ${known.join(", ")}.`,
+		`There is no task ${JSON.stringify(name.slice(0, 100))} here, and no remote worker has served one. ${meant === undefined ? `Known: ${known.join(", ") || "none"}.` : `Did you mean ${meant}?`}`,
 		{
 			errors: [{ pointer, code: "unknown_task", detail: "is not known here" }],
 			members: { known_tasks: known },

@@ -47,11 +47,11 @@ const PROBLEM: JsonSchema = {
 	},
 };
 
-const tenantHeader = (required: boolean, all: boolean): JsonSchema => ({
+const tenantHeader = (required: boolean, all: boolean, calls: boolean): JsonSchema => ({
 	name: "X-Tenant-ID",
 	in: "header",
 	required,
-	description: `Whose jobs${all ? "; * for those of all tenants" : ""}`,
+	description: `Whose jobs${all ? "; * for those of all tenants" : ""}${calls ? "; ~acme for the calls to webhooks of acme" : ""}`,
 	schema: { type: "string", examples: ["acme"] },
 });
 
@@ -61,7 +61,8 @@ function parametersOf(row: OperationRow, components: Record<string, JsonSchema>)
 		const { description, ...rest } = schemaOf(schema as z.ZodType, components, "input");
 		return { name, in: "query", required: false, ...(description === undefined ? {} : { description }), schema: rest };
 	});
-	const inHeader = row.tenants === undefined ? [] : [tenantHeader(row.tenants !== "all by default", row.tenants !== "one")];
+	const inHeader =
+		row.tenants === undefined ? [] : [tenantHeader(row.tenants !== "all by default", row.tenants !== "one", row.calls === true)];
 	return [...inPath, ...inQuery, ...inHeader];
 }
 

@@ -3,6 +3,7 @@
  * {@link operation} is `(Request, deps) → Response` and can be called alone, without a router or a server.
  */
 import type * as z from "zod";
+import { CALLS_TENANT } from "./callsTenant.ts";
 import { check, checkQuery } from "./check.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./context.ts";
@@ -150,10 +151,15 @@ function storeFor(row: OperationRow, request: Request, deps: Deps) {
 	const name = request.headers.get("x-tenant-id");
 	if (name === null || name === "") {
 		if (row.tenants === "all by default") return deps.storage.operator;
-		throw new Problem("tenant_required", "Say whose job it is with the header X-Tenant-ID, for example -H 'X-Tenant-ID: acme'.");
+		throw new Problem(
+			"tenant_required",
+			row.tenants === "one"
+				? "Say whose it is with the header X-Tenant-ID, for example -H 'X-Tenant-ID: acme'."
+				: "Say whose with the header X-Tenant-ID, for example -H 'X-Tenant-ID: acme', or -H 'X-Tenant-ID: *' for all tenants.",
+		);
 	}
 	if (name === "*" && row.tenants !== "one") return deps.storage.operator;
-	if (!TENANT_NAME.test(name))
+	if (!TENANT_NAME.test(name) && !(row.calls && CALLS_TENANT.test(name)))
 		throw new Problem(
 			"tenant_invalid",
 			name === "*"

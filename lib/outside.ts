@@ -73,7 +73,7 @@ export function assertOutside(address: string | URL, allow: Allow = ALLOW_NOTHIN
 	if (BAD_PORTS.has(url.port)) throw new OutsideForbidden(`port ${url.port} of ${host} is not one to call`);
 	if (allowsName(allow, host)) return url;
 	const why = readIp(host) === null ? whyInsideName(host) : whyInside(host, allow);
-	if (why !== null) throw new OutsideForbidden(`${host} ${why}, and may not be called`);
+	if (why !== null) throw new OutsideForbidden(`${host} ${why}, and may not be called unless TICKQ_OUTSIDE_ALLOW names it`);
 	return url;
 }
 

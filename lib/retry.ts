@@ -15,13 +15,16 @@ export function backoffMs(policy: RetryPolicy, failures: number, random: number)
 	return Math.round(random * Math.min(policy.maxMs, policy.baseMs * Math.min(policy.factor ** (failures - 1), Number.MAX_SAFE_INTEGER)));
 }
 
+/** A header comes from somebody else's server: it is believed for so long at most. */
+const HEADER_MS_MAX = 24 * 3_600_000;
+
 /** How long a {@link RetryAfter} asks to wait, in milliseconds; null when it does not say, or says nothing that can be read. */
 export function retryAfterMs({ after }: RetryAfter, nowMs: number): number | null {
 	if (after === null) return null;
 	if (typeof after === "number") return Number.isFinite(after) ? Math.max(0, after) : null;
 	if (after instanceof Date) return Number.isNaN(after.getTime()) ? null : Math.max(0, after.getTime() - nowMs);
-	if (/^\s*\d+\s*$/.test(after)) return Number(after) * 1000;
+	if (/^\s*\d+\s*$/.test(after)) return Math.min(Number(after) * 1000, HEADER_MS_MAX);
 	// A date has letters; `Date.parse` makes one of "-5" too.
 	const at = /[a-z]/i.test(after) ? Date.parse(after) : Number.NaN;
-	return Number.isNaN(at) ? null : Math.max(0, at - nowMs);
+	return Number.isNaN(at) ? null : Math.min(Math.max(0, at - nowMs), HEADER_MS_MAX);
 }

@@ -1,7 +1,8 @@
 /** Runs one attempt of one job, under its deadline. Answers how it ended, from a closed set, and never throws. */
 import * as z from "zod";
+import { ownerOf } from "./callsTenant.ts";
 import { check } from "./check.ts";
-import type { Config } from "./config.ts";
+import { CONFIG_DEFAULT, type Config } from "./config.ts";
 import type { Deps } from "./context.ts";
 import { RUN_AT_MAX, submitBody } from "./contract.ts";
 import { failureOf, type ThrownError } from "./failure.ts";
@@ -51,6 +52,10 @@ export const retryPolicy = (task: Pick<Task, "retry">): RetryPolicy => ({ ...RET
 export const timeoutOf = (job: Pick<Job, "timeoutMs">, task: Pick<Task, "timeoutMs">, config: Config): number =>
 	Math.min(job.timeoutMs ?? task.timeoutMs ?? config.timeoutMs, config.timeoutMsMax);
 
+/** The longest that an attempt of a remote worker may take: what a platform bounds for what runs on it does not bind those elsewhere. */
+export const remoteAttemptMsMax = ({ config, platform }: Pick<Deps, "config" | "platform">): number =>
+	platform === undefined ? config.timeoutMsMax : Math.max(config.timeoutMsMax, CONFIG_DEFAULT.timeoutMsMax);
+
 /** Starts the attempt; the task's own code runs before this returns, up to its first await. */
 export function startAttempt(job: Claimed, needs: AttemptNeeds): Attempt {
 	const { clock, config, tasks } = needs;
@@ -90,7 +95,7 @@ export function startAttempt(job: Claimed, needs: AttemptNeeds): Attempt {
 		attempt,
 		maxAttempts: job.maxRetries + 1,
 		jobId,
-		tenant: job.tenant,
+		tenant: ownerOf(job.tenant),
 		traceId: job.traceId,
 		idempotencyKey: jobId,
 		// Most tasks ask for neither; those that do pay for them.
@@ -109,7 +114,7 @@ export function startAttempt(job: Claimed, needs: AttemptNeeds): Attempt {
 			});
 		},
 		fetchOutside: needs.fetchOutside,
-		sign: (messageId, body) => signWebhook(needs.webhookSecrets, job.tenant, messageId, clock.now(), body),
+		sign: (messageId, body) => signWebhook(needs.webhookSecrets, ownerOf(job.tenant), messageId, clock.now(), body),
 		submit(name, payload, options) {
 			followUps.push(toFollowUp(job, name, payload, options, tasks, needs));
 		},
@@ -176,8 +181,8 @@ function toJson(result: unknown): string {
 }
 
 /**
- * How an attempt ends that its task cannot end any more, since what it ran in is gone: as the reason says, and with `message` where that
- * is a failure.
+ * How an attempt ends that its task cannot end any more, since what it ran in is gone: as the reason says. `message` says why where it
+ * failed, or is given back.
  */
 export function endingWithout(
 	job: Claimed,
@@ -187,7 +192,8 @@ export function endingWithout(
 ): Ending | null {
 	const task = needs.tasks[job.task];
 	const stopped = new Stopped(task === undefined && why === "timeout" ? "stopping" : why, message);
-	return endingOf(stopped, stopped, job, task ?? { run: () => {} }, needs);
+	const ending = endingOf(stopped, stopped, job, task ?? { run: () => {} }, needs);
+	return ending?.outcome === "release" && message !== "" ? { ...ending, error: JSON.stringify({ message }) } : ending;
 }
 
 function endingOf(
@@ -207,7 +213,9 @@ function endingOf(
 	if (thrown instanceof Snooze) return { ...lease, outcome: "snooze", delayMs: bounded(thrown.ms, clock.now()) };
 	const asked = thrown instanceof RetryAfter ? retryAfterMs(thrown, clock.now()) : null;
 	const hold = thrown instanceof RetryAfter && thrown.scope !== "job" ? { hold: thrown.scope } : {};
-	if (asked !== null) return { ...lease, ...failure, ...hold, outcome: "retry", delayMs: bounded(asked, clock.now()) };
+	// Without a time it is a failure like any other.
+	if (asked !== null)
+		return { ...lease, ...failure, ...hold, ...circuitOf(task, config, false), outcome: "retry", delayMs: bounded(asked, clock.now()) };
 	return {
 		...lease,
 		...failure,
@@ -218,10 +226,18 @@ function endingOf(
 	};
 }
 
-/** After how many failures that are alike the circuit of a task opens: what an ending says of it. */
-export function circuitOf({ circuitBreaker }: Pick<Task, "circuitBreaker">, { circuitFailures }: Config): { circuitFailures?: number } {
+/**
+ * After how many failures that are alike the circuit of a task opens: what an ending says of it.
+ * @param counts false: it does not count, since its dependency said when to come back; it only keeps a circuit open that is
+ */
+export function circuitOf(
+	{ circuitBreaker }: Pick<Task, "circuitBreaker">,
+	{ circuitFailures }: Config,
+	counts = true,
+): Pick<Extract<Ending, { readonly outcome: "retry" }>, "circuitFailures" | "circuitCounts"> {
 	const failures = circuitBreaker ?? circuitFailures;
-	return failures === false || failures === 0 ? {} : { circuitFailures: failures };
+	if (failures === false || failures === 0) return {};
+	return counts ? { circuitFailures: failures } : { circuitFailures: failures, circuitCounts: false };
 }
 
 /** A wait that a task asks for: what is no number is none, and none reaches beyond what can be stored. */
@@ -229,10 +245,25 @@ const bounded = (ms: number, nowMs: number): number => (Number.isNaN(ms) ? 0 : M
 
 /** What was thrown, whatever it is. What tickq itself says has no place in the task's code. */
 function toThrown(thrown: unknown): ThrownError {
-	const message = messageOf(thrown);
+	const message = messageOf(thrown) + causeOf(thrown);
 	if (!(thrown instanceof Error)) return { message };
 	const name = String(thrown.name);
 	return thrown instanceof Stopped || typeof thrown.stack !== "string" ? { message, name } : { message, name, stack: thrown.stack };
+}
+
+/** `fetch failed` alone says nothing: why stands in its cause. */
+function causeOf(thrown: unknown): string {
+	try {
+		const { cause } = (thrown ?? {}) as { cause?: unknown };
+		if (!(cause instanceof Error)) return "";
+		const inner = cause instanceof AggregateError && cause.message === "" ? cause.errors[0] : cause;
+		const { code } = inner as { code?: unknown };
+		const why = messageOf(inner);
+		return ` (${typeof code === "string" && !why.includes(code) ? `${code}: ` : ""}${why})`;
+	} catch {
+		// A task may throw what cannot even be looked at.
+		return "";
+	}
 }
 
 /** A follow-up is held to the same rules as a submit, at the place where it is asked for: a mistake there is a failed attempt. */

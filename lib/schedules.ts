@@ -5,7 +5,7 @@
  * next, and however many processes look at once, a slot is one job.
  */
 import type { Deps } from "./context.ts";
-import type { Answer } from "./contract.ts";
+import { type Answer, SCHEDULE_NAME } from "./contract.ts";
 import { cronTrouble, isTimezone, latestSlot, nextSlot, nextSlots } from "./cron.ts";
 import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
@@ -19,6 +19,8 @@ export const MISSED_AFTER_MS = 5 * 60_000;
 const KEY_KEPT_MS = 60 * 60_000;
 /** Wait before a schedule is looked at again whose slots this process cannot tell: its zone is not known here. */
 const UNTOLD_MS = 60 * 60_000;
+/** Wait before a slot is tried again whose job could not be stored. */
+const PUT_OFF_MS = 60_000;
 /** Payloads above this are left out of lists. */
 const LIST_CHARACTERS_MAX = 4096;
 const NEXT_MAX = 5;
@@ -27,15 +29,36 @@ export type FireDeps = Pick<Deps, "clock" | "random" | "log"> & {
 	readonly store: Pick<WorkerStore, "dueSchedules" | "insertJobFor" | "moveSchedule">;
 };
 
-/** Submits the jobs of schedules whose slot has come, of `limit` schedules at most; each makes one job, however many of its slots have passed. */
+/**
+ * Submits the jobs of schedules whose slot has come, of `limit` schedules at most; each makes one job, however many of its slots have passed.
+ * One whose job cannot be stored is put off for a minute, and keeps no other from its own.
+ * @throws the store's error where one could not even be put off
+ */
 export async function fireSchedules(deps: FireDeps, limit: number): Promise<void> {
 	const nowMs = deps.clock.now();
 	const due = await deps.store.dueSchedules(limit, nowMs);
 	// Side by side, so that the jobs are stored together.
-	const fired = await Promise.allSettled(due.map(schedule => fire(schedule, deps, nowMs)));
+	const fired = await Promise.allSettled(
+		due.map(schedule => fire(schedule, deps, nowMs).catch(error => putOff(schedule, error, deps, nowMs))),
+	);
 	const failed = fired.find(outcome => outcome.status === "rejected");
 	if (failed !== undefined) throw failed.reason;
 }
+
+/** The slot is not forgotten: what counts next time is the latest that was due. */
+function putOff(schedule: DueSchedule, error: unknown, { store, log }: FireDeps, nowMs: number): Promise<void> {
+	const { name, tenant, lastAt, lastJob } = schedule;
+	log.error("a slot's job could not be stored; it is tried again in a minute", {
+		schedule: name,
+		tenant_id: tenant,
+		error: messageOf(error),
+	});
+	return store.moveSchedule(schedule, { lastAt, nextAt: nowMs + PUT_OFF_MS, lastJobId: lastJob?.id ?? null });
+}
+
+/** After this a slot may be due: the latest that was, or the last change; before the one that is due, unless it was put off. */
+const dueAfter = ({ nextAt, lastAt, updatedAt }: DueSchedule, nowMs: number): number =>
+	Math.min((nextAt ?? nowMs) - 1, Math.max(lastAt ?? 0, updatedAt));
 
 async function fire(schedule: DueSchedule, deps: FireDeps, nowMs: number): Promise<void> {
 	const { store, log } = deps;
@@ -44,7 +67,7 @@ async function fire(schedule: DueSchedule, deps: FireDeps, nowMs: number): Promi
 	let slot: number | null;
 	let nextAt: number | null;
 	try {
-		slot = latestSlot(schedule.cron, schedule.timezone, (schedule.nextAt ?? nowMs) - 1, nowMs);
+		slot = latestSlot(schedule.cron, schedule.timezone, dueAfter(schedule, nowMs), nowMs);
 		nextAt = nextSlot(schedule.cron, schedule.timezone, slot ?? nowMs);
 	} catch (error) {
 		log.error("the slots of a schedule cannot be told here", { ...fields, error: messageOf(error) });
@@ -96,6 +119,15 @@ export function firstSlot(cron: string, timezone: string, nowMs: number): number
 }
 const cronInvalid = (detail: string, trouble: string): Problem =>
 	new Problem("cron_invalid", detail, { errors: [{ pointer: "/cron", code: "cron_invalid", detail: trouble }] });
+
+/**
+ * The name in the path of a request: what no schedule can be called is not looked for.
+ * @throws Problem schedule_not_found
+ */
+export function namedSchedule({ name = "" }: Readonly<Record<string, string>>): string {
+	if (!SCHEDULE_NAME.test(name)) foundSchedule(null);
+	return name;
+}
 
 export function foundSchedule(schedule: Schedule | null): Schedule {
 	if (schedule === null)

@@ -107,9 +107,10 @@ export class RetryAfter extends Error {
 	readonly after: number | Date | string | null;
 	readonly scope: RetryScope;
 	/**
-	 * @param after milliseconds, a Date, or the text of an HTTP `Retry-After` header (seconds or a date; RFC 9110 10.2.3); null: the usual backoff
+	 * @param after milliseconds, a Date, or the text of an HTTP `Retry-After` header (seconds or a date; RFC 9110 10.2.3), which is
+	 *   believed for a day at most; null: the usual backoff
 	 * @param options scope: `task` where a dependency refuses everybody (none of the task's jobs starts before then), `tenant` where it refuses
-	 *   one customer (none of that tenant's jobs of this task); `job` if absent
+	 *   one customer (none of that tenant's jobs of this task), both for an hour at most; `job` if absent
 	 */
 	constructor(after: number | Date | string | null, options: { readonly message?: string; readonly scope?: RetryScope } | string = {}) {
 		const { message = "asked to be retried later", scope = "job" } = typeof options === "string" ? { message: options } : options;

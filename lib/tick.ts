@@ -100,7 +100,8 @@ interface Ended {
 }
 
 /** What a tick claims: a task that is asked for and not known (any more) is left to others. */
-export const tasksToRun = ({ tasks, works }: TickDeps): string[] => Object.keys(tasks).filter(name => works?.includes(name) ?? true);
+export const tasksToRun = ({ tasks, works }: Pick<Deps, "tasks" | "works">): string[] =>
+	Object.keys(tasks).filter(name => works?.includes(name) ?? true);
 
 export function startTick(deps: TickDeps, options: TickOptions): Tick {
 	const pass = new Pass(deps, options);
@@ -446,7 +447,7 @@ class Pass {
 			...entry,
 			max_attempts: job.maxRetries + 1,
 			trace_id: job.traceId,
-			...(ending !== null && "error" in ending ? { error: JSON.parse(ending.error).message } : {}),
+			...(ending !== null && "error" in ending && ending.error !== undefined ? { error: JSON.parse(ending.error).message } : {}),
 			...(ending !== null && "delayMs" in ending ? { again_in_ms: ending.delayMs } : {}),
 		});
 	}

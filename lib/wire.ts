@@ -24,6 +24,8 @@ export interface JobTextOptions {
 	readonly id?: string;
 	readonly history?: readonly JobEvent[];
 	readonly inList?: boolean;
+	/** For whoever may not see it. */
+	readonly noPayload?: boolean;
 }
 
 const text = (value: unknown): string => JSON.stringify(value) ?? "null";
@@ -39,7 +41,7 @@ export function jobText(job: Job, options: JobTextOptions = {}): string {
 	const history = options.history === undefined ? "" : `,"history":${text(options.history.map(event => toWireEvent(event, job)))}`;
 	return (
 		`{"job_id":"${id}","id":"${id}","tenant_id":${text(job.tenant)},"task":${text(job.task)},"status":"${statusOf(job.state)}","reason":${text(job.reason)}` +
-		`,"payload":${shown(job.payload, options)},"result":${shown(job.result ?? "null", options)},"error_message":${message},"error":${job.error ?? "null"},"fingerprint":${text(job.fingerprint)}` +
+		`${options.noPayload ? "" : `,"payload":${shown(job.payload, options)}`},"result":${shown(job.result ?? "null", options)},"error_message":${message},"error":${job.error ?? "null"},"fingerprint":${text(job.fingerprint)}` +
 		`,"attempt":${attemptOf(job)},"max_attempts":${job.maxRetries + 1},"retry_count":${job.failures},"max_retries":${job.maxRetries},"lost_count":${job.losses}` +
 		`,"priority":${job.priority},"key":${text(job.key)},"tags":${text(job.tags)},"progress":${job.progress ?? "null"},"timeout_ms":${job.timeoutMs}` +
 		`,"created_at":${instantText(job.createdAt)},"run_at":${instantText(job.runAt)},"start_by":${instantText(job.startBy)}` +
@@ -85,11 +87,13 @@ function sentence(kind: JobEvent["kind"], data: JobEvent["data"], job: Job): str
 		case "cancelled":
 			return data.reason === "expired" ? "Cancelled: it could not start before its deadline." : "Cancelled on request.";
 		case "retry":
-			return `The attempt failed: ${message ?? "no message"}. It is tried again.${data.circuit === "opened" ? OPENED : ""}`;
+			return data.circuit === "probe"
+				? `The attempt failed while the circuit was open: ${message ?? "no message"}. No attempt is used.`
+				: `The attempt failed: ${message ?? "no message"}. It is tried again.${data.circuit === "opened" ? OPENED : ""}`;
 		case "snoozed":
 			return "The task asked to be run again later.";
 		case "released":
-			return "Given back without using an attempt.";
+			return `Given back without using an attempt${message === undefined ? "" : `: ${message}`}.`;
 		case "lost":
 			return "Its worker went away; it waits again, without using an attempt.";
 		case "cancel_requested":

@@ -1,6 +1,6 @@
 /** The HTTP API. Owns headers, timeouts, and turning every trouble into a Problem whose message can be shown as it is. */
 
-/** @import { BulkAction, BulkMatched, DeadLetterGroup, Job, JobList, Metrics, NewBulkAction, NewSchedule, Schedule, Submission, Task, Worker } from "./types.js" */
+/** @import { BulkAction, BulkMatched, DeadLetterGroup, Job, JobList, Metrics, NewBulkAction, NewSchedule, Schedule, ScheduleChange, Submission, Task, Worker } from "./types.js" */
 
 const TIMEOUT_MS = 15_000;
 
@@ -28,7 +28,7 @@ export class Problem extends Error {
  */
 
 /**
- * @param {"GET" | "POST" | "PATCH" | "DELETE"} method
+ * @param {"GET" | "POST" | "PUT" | "PATCH" | "DELETE"} method
  * @param {string} path
  * @param {Options} options
  * @returns {Promise<any>}
@@ -203,12 +203,18 @@ export const createSchedule = (tenant, body) => request("POST", "/api/schedules"
 const schedulePath = schedule => `/api/schedules/${encodeURIComponent(schedule.name)}`;
 
 /**
+ * As it stands now, with its whole payload, which a list leaves out when it is large.
  * @param {Schedule} schedule
- * @param {boolean} paused
  * @returns {Promise<Schedule>}
  */
-export const pauseSchedule = (schedule, paused) =>
-	request("PATCH", schedulePath(schedule), { tenant: schedule.tenant_id, body: { paused } });
+export const getSchedule = schedule => request("GET", schedulePath(schedule), { tenant: schedule.tenant_id });
+
+/**
+ * @param {Schedule} schedule
+ * @param {ScheduleChange} change
+ * @returns {Promise<Schedule>}
+ */
+export const changeSchedule = (schedule, change) => request("PATCH", schedulePath(schedule), { tenant: schedule.tenant_id, body: change });
 
 /**
  * @param {Schedule} schedule
@@ -221,6 +227,21 @@ export const runSchedule = schedule => request("POST", `${schedulePath(schedule)
  * @returns {Promise<void>}
  */
 export const deleteSchedule = schedule => request("DELETE", schedulePath(schedule), { tenant: schedule.tenant_id });
+
+/**
+ * What is called when a job of the tenant ends.
+ * @param {string} tenant
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ url: string | null }>}
+ */
+export const getWebhook = (tenant, signal) => request("GET", "/api/webhook", { tenant, signal });
+
+/**
+ * @param {string} tenant
+ * @param {string | null} url null: nothing is called
+ * @returns {Promise<{ url: string | null }>}
+ */
+export const setWebhook = (tenant, url) => request("PUT", "/api/webhook", { tenant, body: { url } });
 
 /**
  * @param {AbortSignal} signal

@@ -1,6 +1,6 @@
 /** Bulk actions and groups of dead letters in words. Pure. */
 
-import { count, oneLine, plural, shortId, words } from "./format.js";
+import { count, oneLine, plural, words } from "./format.js";
 import { FILTERS } from "./status.js";
 
 /** @import { BulkAction, BulkActionKind, DeadLetterGroup, JobFilter, JobStatus } from "./types.js" */
@@ -46,7 +46,7 @@ export function filterFor({ status, ...filter }, action) {
  * @param {DeadLetterGroup} group
  */
 export function reasonWords({ reason }) {
-	if (reason === "not_retryable") return "the task said no for good";
+	if (reason === "not_retryable") return "failed for good";
 	if (reason === "lease_lost") return "the worker went away three times";
 	return words(reason);
 }
@@ -82,27 +82,33 @@ export const isOver = action => action.status === "done" || action.status === "s
  * How it stands, without numbers that move: this is read out.
  * @param {BulkAction} action
  */
-export function bulkState({ status, reason, canary }) {
-	if (status === "canary") return `waits for the first ${count(canary ?? 0)} to end`;
-	if (status === "stopped" && reason?.startsWith("canary_failed")) return "stopped: not all of the first ones worked";
-	return status;
+export function bulkState(action) {
+	if (action.status === "canary") return `waits for the first ${count(action.canary ?? 0)} to end`;
+	const why = canaryTrouble(action);
+	return why ? `stopped: ${why}` : action.status;
+}
+
+/**
+ * Why its first jobs stopped it; null where they did not. The server's reason is a code and a sentence: the sentence.
+ * @param {BulkAction} action
+ */
+export function canaryTrouble({ status, reason, canary }) {
+	if (status !== "stopped" || canary === null || !reason || reason === "requested") return null;
+	return reason.replace(/^[a-z_]+(?:: *|$)/, "").replace(/\.$/, "") || "not all of the first jobs worked";
 }
 
 /**
  * What has been done so far.
- * @param {BulkAction} action
+ * @param {BulkAction} bulk
  * @param {number | null} total
  */
-export function bulkProgressText({ action, changed, skipped, status, reason, canary, canary_jobs, rate_per_s }, total) {
+export function bulkProgressText(bulk, total) {
+	const { action, changed, skipped, status, canary, rate_per_s } = bulk;
 	const all = total === null || total < changed ? "" : ` of ${count(total)}`;
 	const parts = [`${count(changed)}${all} ${PAST[action]}`];
 	if (skipped > 0) parts.push(`${count(skipped)} left as ${skipped === 1 ? "it was" : "they were"}`);
 	if (rate_per_s && status === "running") parts.push(`at most ${count(rate_per_s)} a second`);
 	const sentence = `${parts.join(" · ")}.`;
 	if (status === "canary") return `${sentence} The others follow if ${canary === 1 ? "it is" : "these are"} done.`;
-	if (status !== "stopped" || !reason) return sentence;
-	const [, why] = /^canary_failed:? ?(.*)$/s.exec(reason) ?? [];
-	if (why === undefined) return sentence;
-	const first = canary_jobs?.length ? ` (${canary_jobs.map(shortId).join(", ")})` : "";
-	return `${sentence} ${why ? `${why.replace(/\.$/, "")}. ` : `Of the first ones${first} not all worked. `}The others were left as they were.`;
+	return canaryTrouble(bulk) ? `${sentence} The others were left as they were.` : sentence;
 }

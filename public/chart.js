@@ -6,8 +6,10 @@ import { clockTime, count } from "./format.js";
 import { onTheme } from "./theme.js";
 
 const HEIGHT = 208;
-/** The room right of the lines, where their labels stand. */
-const LABEL_WIDTH = 96;
+/** Between a line's end and its label. */
+const LABEL_GAP = 8;
+/** The room right of the lines grows by so much at a time, so that a digit more does not move them. */
+const LABEL_STEP = 16;
 const LABEL_HEIGHT = 16;
 /** An almost empty chart still shows this much time, so that the first minutes do not look frantic. */
 const SPAN_MIN_S = 120;
@@ -23,13 +25,16 @@ export function lineChart(title, unit, series) {
 	const labels = series.map(({ className }) => h("span", { class: `line-label ${className}` }));
 	const probe = h("span", { hidden: true });
 	const readout = h("p", { class: "readout" });
-	const canvas = h("div", { class: "canvas", role: "img" }, ...labels, probe);
+	const empty = h("p", { class: "chart-empty nothing" });
+	const canvas = h("div", { class: "canvas", role: "img" }, ...labels, probe, empty);
 	const element = h("section", { class: "card chart" }, h("header", null, h("h2", null, title), readout), canvas);
 	const closing = new AbortController();
 	/** @type {uPlot | null} */
 	let plot = null;
 	/** @type {[number[], ...(number | null)[][]]} */
 	let data = [[]];
+	/** The room right of the lines, where their labels stand. */
+	let room = LABEL_STEP;
 
 	/** @param {string} token */
 	const colour = token => {
@@ -41,7 +46,7 @@ export function lineChart(title, unit, series) {
 		/** @type {uPlot.Options} */ ({
 			width,
 			height: HEIGHT,
-			padding: [12, LABEL_WIDTH, 0, 0],
+			padding: [12, () => room, 0, 0],
 			legend: { show: false },
 			cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
 			scales: {
@@ -86,15 +91,10 @@ export function lineChart(title, unit, series) {
 	 * @param {uPlot} u
 	 */
 	function placeLabels(u) {
-		const left = u.over.offsetLeft + u.over.offsetWidth + 8;
+		const left = u.over.offsetLeft + u.over.offsetWidth + LABEL_GAP;
 		const ends = labels.flatMap((label, index) => {
-			// One point is not a line yet.
-			const [before, value] = data[index + 1]?.slice(-2) ?? [];
-			const drawn = typeof before === "number" && typeof value === "number";
-			label.hidden = !drawn;
-			if (!drawn) return [];
-			setText(label, `${series[index]?.label} ${count(value)}`);
-			return [{ label, top: u.valToPos(value, "y") + u.over.offsetTop }];
+			const value = data[index + 1]?.at(-1);
+			return label.hidden || typeof value !== "number" ? [] : [{ label, top: u.valToPos(value, "y") + u.over.offsetTop }];
 		});
 		ends.sort((a, b) => a.top - b.top);
 		let least = 0;
@@ -123,22 +123,51 @@ export function lineChart(title, unit, series) {
 		setText(readout, [clockTime(at * 1000), ...values].join(" · "));
 	}
 
-	const resize = new ResizeObserver(() => {
+	/** Writes the labels at the lines' ends, and makes room for them. */
+	function writeLabels() {
+		labels.forEach((label, index) => {
+			// One point is not a line yet.
+			const [before, value] = data[index + 1]?.slice(-2) ?? [];
+			label.hidden = typeof before !== "number" || typeof value !== "number";
+			if (!label.hidden) setText(label, `${series[index]?.label} ${count(Number(value))}`);
+		});
+		const widest = Math.max(0, ...labels.map(label => label.offsetWidth));
+		if (widest > 0) room = Math.max(room, Math.ceil((LABEL_GAP + widest) / LABEL_STEP) * LABEL_STEP);
+	}
+
+	/** There is no plot, and so no axis, before a line can be drawn. */
+	function fit() {
 		const width = canvas.clientWidth;
-		if (width === 0) return;
+		if (width === 0 || (!plot && labels.every(label => label.hidden))) return;
+		empty.hidden = true;
 		if (plot) plot.setSize({ width, height: HEIGHT });
 		else plot = new uPlot(options(width), /** @type {uPlot.AlignedData} */ (data), canvas);
+	}
+	const resize = new ResizeObserver(() => {
+		writeLabels();
+		fit();
 	});
+	for (const label of labels) label.hidden = true;
 	resize.observe(canvas);
 	onTheme(() => plot?.redraw(false), closing.signal);
 	setText(readout, unit);
 
 	return {
 		element,
-		/** @param {[number[], ...(number | null)[][]]} columns */
-		set(columns) {
+		/**
+		 * @param {[number[], ...(number | null)[][]]} columns
+		 * @param {string} meanwhile said as long as there is no line to draw
+		 */
+		set(columns, meanwhile) {
 			data = columns;
-			plot?.setData(/** @type {uPlot.AlignedData} */ (data));
+			setText(empty, meanwhile);
+			writeLabels();
+			if (plot) plot.setData(/** @type {uPlot.AlignedData} */ (data));
+			else fit();
+			if (!plot) {
+				canvas.setAttribute("aria-label", `${title}: ${meanwhile}`);
+				return;
+			}
 			const last = series.map(({ label }, i) => `${label} ${count(data[i + 1]?.at(-1) ?? 0)}`);
 			canvas.setAttribute("aria-label", `${title}: ${last.join(", ")} ${unit}`);
 		},

@@ -7,6 +7,9 @@ const DAY = 24 * HOUR;
 
 const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const time = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const dayOfYear = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const year = new Intl.DateTimeFormat("en-GB", { year: "numeric" });
 const dateAndTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
 /** @param {number} value */
@@ -82,6 +85,26 @@ export function ago(ms) {
  */
 export function clockTime(at, today = at) {
 	return Math.abs(at - today) < 12 * HOUR ? time.format(at) : dateAndTime.format(at);
+}
+
+/**
+ * 27 Nov, with the year when it is another one than that of `today`; empty when it is the same day. In this computer's time zone.
+ * @param {number} at
+ * @param {number} today
+ */
+export function otherDay(at, today) {
+	if (day.format(at) === day.format(today)) return "";
+	return year.format(at) === year.format(today) ? dayOfYear.format(at) : day.format(at);
+}
+
+/**
+ * 14:00:05, or 27 Nov, 14:00:05 when it is not of the day of `today`.
+ * @param {number} at
+ * @param {number} today
+ */
+export function dayAndTime(at, today) {
+	const date = otherDay(at, today);
+	return date ? `${date}, ${time.format(at)}` : time.format(at);
 }
 
 /**

@@ -11,10 +11,11 @@ const TICK_MISSING_MS = 30_000;
  * Grey and green need nobody, amber resolves by itself, red needs a person.
  * @param {Metrics} metrics
  * @param {number} now
+ * @param {number} [needs] what else needs a person, beside what the metrics tell
  * @returns {{ level: "well" | "busy" | "sick", text: string, link?: { text: string, path: string[], status?: string } }}
  */
-export function health(metrics, now) {
-	const { ready, dead_letter_queue: dead, workers } = metrics;
+export function health(metrics, now, needs = 0) {
+	const { ready, dead_letter_queue: dead, failed, workers } = metrics;
 	const quietFor = metrics.last_tick_at ? now - Date.parse(metrics.last_tick_at) : Number.POSITIVE_INFINITY;
 	// A process that runs no jobs hears of no tick, and where jobs run somebody ticks.
 	if (ready > 0 && metrics.running === 0 && workers?.size !== 0 && quietFor > TICK_MISSING_MS) {
@@ -28,17 +29,18 @@ export function health(metrics, now) {
 	if (dead > 0) {
 		return {
 			level: "sick",
-			text: `${plural(dead, "job")} ${dead === 1 ? "was given up and needs" : "were given up and need"} a look.`,
+			text: `${plural(dead, "dead letter")}${failed > 0 ? ` and ${plural(failed, "failed job")}` : ""} ${dead + failed === 1 ? "needs" : "need"} a look.`,
 			link: { text: "Open dead letters", path: ["dead-letters"] },
 		};
 	}
+	if (needs > 0) return { level: "sick", text: needs === 1 ? "One thing needs you." : `${plural(needs, "thing")} need you.` };
 	if (workers && workers.size > 0 && workers.busy >= workers.size && ready > 0) {
 		return {
 			level: "busy",
 			text: `All ${plural(workers.size, "slot")} ${workers.size === 1 ? "is" : "are"} busy; ${plural(ready, "job")} ${ready === 1 ? "waits" : "wait"} for a free one.`,
 		};
 	}
-	return { level: "well", text: "Healthy. Nothing needs you." };
+	return { level: "well", text: "Healthy." };
 }
 
 /** @param {Metrics} metrics */

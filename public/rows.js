@@ -12,9 +12,11 @@ import { draw, h } from "./dom.js";
  * @param {string[]} options.columns
  * @param {(item: T) => string} options.keyOf
  * @param {(item: T) => (Child | Child[])[]} options.cells one for each column
+ * @param {boolean} [options.door] a click anywhere in a row follows its first link
+ * @param {(item: T) => boolean} [options.isFaint] whose row is greyed
  * @param {boolean} [options.steady] rows stay in their places: what is gone is greyed, what is new comes last
  */
-export function rowsTable({ caption, className, columns, keyOf, cells, steady = false }) {
+export function rowsTable({ caption, className, columns, keyOf, cells, door = false, isFaint, steady = false }) {
 	const body = h("tbody", null);
 	/** @type {Map<string, HTMLTableRowElement>} */
 	const rows = new Map();
@@ -34,17 +36,30 @@ export function rowsTable({ caption, className, columns, keyOf, cells, steady = 
 		body,
 	);
 
+	if (door) {
+		body.classList.add("doors");
+		// Selecting text in a row, or opening a new tab, stays possible.
+		body.addEventListener("click", event => {
+			const target = /** @type {Element} */ (event.target);
+			if (target.closest("a, button") || event.ctrlKey || event.metaKey || event.shiftKey || getSelection()?.isCollapsed === false) return;
+			target.closest("tr")?.querySelector("a")?.click();
+		});
+	}
+
 	/**
 	 * @param {HTMLTableRowElement} row
 	 * @param {T} item
 	 */
 	function write(row, item) {
 		const focused = row.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
+		const place = [...row.querySelectorAll("button")].findIndex(button => button === focused);
 		draw(row, item, () =>
 			cells(item).map((content, index) => h("td", { "data-label": columns[index] }, ...(Array.isArray(content) ? content : [content]))),
 		);
 		if (!focused || row.contains(focused)) return;
-		const same = [...row.querySelectorAll("button")].find(button => button.dataset.press === focused.dataset.press);
+		const buttons = [...row.querySelectorAll("button")];
+		// The same button, or what stands in its place now.
+		const same = buttons.find(button => button.dataset.press === focused.dataset.press) ?? buttons[place];
 		const next = same ?? row.querySelector(focused instanceof HTMLButtonElement ? "button" : "a") ?? row.querySelector("a");
 		if (next instanceof HTMLElement) next.focus({ preventScroll: true });
 	}
@@ -65,6 +80,7 @@ export function rowsTable({ caption, className, columns, keyOf, cells, steady = 
 				const row = known ?? h("tr", null);
 				rows.set(keyOf(item), row);
 				write(row, item);
+				row.classList.toggle("faint", isFaint?.(item) ?? false);
 				if (steady ? !known : body.children[index] !== row) body.insertBefore(row, steady ? null : (body.children[index] ?? null));
 			});
 		},

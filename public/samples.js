@@ -10,7 +10,7 @@ const GAP_MS = 15_000;
 /** A rate is counted over the last minute. */
 const WINDOW_MS = 60_000;
 /** Less than this says nothing about a minute. */
-const ELAPSED_MIN_MS = 8000;
+const ELAPSED_MIN_MS = 30_000;
 
 /** `[at, submitted_total, finished_total, waiting, running]` @typedef {[number, number, number, number, number]} Sample */
 
@@ -72,6 +72,18 @@ export function perMinute(samples, column) {
 		const elapsed = sample[0] - oldest[0];
 		return elapsed < ELAPSED_MIN_MS ? null : ((sample[column] - oldest[column]) / elapsed) * 60_000;
 	});
+}
+
+/**
+ * Since when the newest samples stand without a gap, and tell of one database; null when there are none.
+ * @param {Sample[]} samples
+ */
+export function collectingSince(samples) {
+	const first = samples.findLastIndex((sample, index) => {
+		const before = samples[index - 1];
+		return !before || sample[0] - before[0] > GAP_MS || sample[2] < before[2];
+	});
+	return samples[first]?.[0] ?? null;
 }
 
 /**

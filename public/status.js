@@ -62,7 +62,7 @@ export function mark(kind) {
 
 /**
  * @param {Kind} kind
- * @param {string} word
+ * @param {string | HTMLElement} word
  */
 export const statusWord = (kind, word) => h("span", { class: `status is-${kind}` }, mark(kind), word);
 
@@ -100,7 +100,11 @@ function describePending(job) {
 	const failedBefore = job.retry_count > 0;
 	if (wait > 0 && failedBefore)
 		return { kind: "retrying", word: "retrying", text: sentence(`next try in ${counting(wait + 999)}`, job.error_message) };
-	if (wait > 0) return { kind: "scheduled", word: "scheduled", text: `starts in ${counting(wait + 999)}` };
+	if (wait > 0) {
+		// It may also stand behind another job of its key: then it starts later.
+		const starts = `starts in ${counting(wait + 999)}`;
+		return { kind: "scheduled", word: "scheduled", text: job.key ? sentence(`${starts} at the earliest`, keyOf(job.key)) : starts };
+	}
 	if (job.waiting_for) return { kind: "waiting", word: "waiting", text: oneLine(job.waiting_for.text, 160) };
 	if (failedBefore)
 		return {
@@ -108,8 +112,11 @@ function describePending(job) {
 			word: "waiting",
 			text: sentence(`for attempt ${job.retry_count + 1} of ${job.max_attempts}`, job.error_message),
 		};
-	return { kind: "waiting", word: "waiting", text: job.key ? `in line, key ${oneLine(job.key, 40)}` : "in line" };
+	return { kind: "waiting", word: "waiting", text: job.key ? keyOf(job.key) : "" };
 }
+
+/** @param {string} key */
+const keyOf = key => `key ${oneLine(key, 40)}, one at a time`;
 
 /**
  * @param {Job} job

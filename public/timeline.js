@@ -2,7 +2,7 @@
 
 import { now } from "./clock.js";
 import { h } from "./dom.js";
-import { clockTimeMs, duration, exact } from "./format.js";
+import { clockTimeMs, duration, exact, otherDay } from "./format.js";
 
 /** @import { HistoryEvent, Job } from "./types.js" */
 /** @typedef {"waiting" | "delay" | "backoff" | "running" | "ended"} Phase */
@@ -102,16 +102,20 @@ export function timeBar(job) {
 /** @param {HistoryEvent[]} history */
 export function eventList(history) {
 	const start = Date.parse(history[0]?.at ?? "");
+	/** The day that the rows are of, as far as the reader knows: today, until a row says another one. */
+	let today = now();
 	return h(
 		"ol",
 		{ class: "events" },
 		history.map(event => {
 			const at = Date.parse(event.at);
+			const date = otherDay(at, today);
+			today = at;
 			const error = typeof event.error === "string" ? { message: event.error } : event.error;
 			return h(
 				"li",
 				{ class: FAILED.has(event.kind) ? "bad" : event.kind === "done" ? "good" : null },
-				h("time", { datetime: event.at, title: exact(event.at) }, clockTimeMs(at)),
+				h("time", { datetime: event.at, title: exact(event.at) }, date && h("b", null, date), " ", clockTimeMs(at)),
 				h("span", { class: "since" }, at > start ? `+${duration(at - start)}` : ""),
 				h(
 					"div",

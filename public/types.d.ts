@@ -110,12 +110,20 @@ export interface Task {
 	input_schema: unknown;
 	timeout_ms: number;
 	retry: { max_retries: number; base_ms: number; factor: number; max_ms: number };
-	served_by: "this process" | "remote workers";
+	served_by: "this process" | "remote workers" | "nobody";
 	paused: boolean;
 	/** All its jobs wait until then. */
 	held_until: string | null;
 	/** Tenants whose jobs of it wait since they kept failing. */
 	circuits_open: number;
+	/** The first of these tenants by name, and when the next of their jobs probes. */
+	circuits?: Circuit[];
+}
+
+export interface Circuit {
+	tenant_id: string;
+	/** null: one probes now. */
+	probes_at: string | null;
 }
 
 /** Failed jobs and dead letters that are alike: one task, one fingerprint, one reason. */
@@ -207,6 +215,9 @@ export interface NewSchedule {
 	overlap?: string;
 }
 
+/** The body of PATCH /api/schedules/{name}: what is absent stays. */
+export type ScheduleChange = Partial<Omit<NewSchedule, "name">> & { paused?: boolean };
+
 export interface Worker {
 	name: string;
 	kind: "process" | "remote";
@@ -215,6 +226,8 @@ export interface Worker {
 	first_seen_at: string;
 	last_seen_at: string;
 	version: string;
+	/** Absent from older servers. */
+	status?: "live" | "gone";
 }
 
 /** The body of POST /api/jobs. */

@@ -2,7 +2,10 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { ended, folder, json, post, ROOT, start } from "./emulator/processes.ts";
@@ -16,6 +19,8 @@ interface Example {
 	readonly error: RegExp;
 	/** Makes its task take as long as the payload says, and its lease short. */
 	readonly slow: readonly (readonly [from: string, to: string])[];
+	/** Makes its result larger than a call may be. */
+	readonly large: readonly (readonly [from: string, to: string])[];
 }
 const EXAMPLES: readonly Example[] = [
 	{
@@ -38,6 +43,7 @@ const EXAMPLES: readonly Example[] = [
     return {"words"`,
 			],
 		],
+		large: [['return {"words"', 'return {"much": "x" * 5_000_000, "words"']],
 	},
 	{
 		file: "worker.sh",
@@ -52,6 +58,7 @@ const EXAMPLES: readonly Example[] = [
 				'shout() { local payload; payload=$(cat); touch "$(jq -r .mark <<<"$payload")"; sleep "$(jq .seconds <<<"$payload")"; jq <<<"$payload"',
 			],
 		],
+		large: [["shout() { jq -ce '{text:", `shout() { jq -ce '{much: ("x" * 5000000), text:`]],
 	},
 ];
 const missing = ({ needs }: Example) => needs.find(tool => spawnSync(tool, ["--version"]).status !== 0);
@@ -88,9 +95,9 @@ async function working(example: Example, path?: string) {
 	return { url, worker, submit, started, read: (id: string, query = "") => json(`${url}/api/jobs/${id}${query}`) };
 }
 /** The example as somebody has changed it. */
-function changed({ file, slow }: Example): string {
+function changed({ file, ...changes }: Example, how: "slow" | "large" = "slow"): string {
 	let text = readFileSync(join(ROOT, "examples", file), "utf8");
-	for (const [from, to] of slow) {
+	for (const [from, to] of changes[how]) {
 		expect(text).toContain(from);
 		text = text.replace(from, () => to);
 	}
@@ -117,7 +124,34 @@ describe.each(EXAMPLES)("examples/$file", { timeout: 30_000 }, example => {
 		expect(shown).toMatchObject({ kind: "remote", tasks: [example.task] });
 		worker.child.kill("SIGTERM");
 		expect(await worker.exit).toBe(0);
-		expect(worker.said()).toBe("");
+		expect(worker.said()).toBe(`serving ${example.task} at ${url}\n`);
+	});
+
+	// Bug: the answer was a 413, and the job ran until its lease had ended.
+	test("fails the job whose result is too large to be sent, and says so", async () => {
+		const { submit } = await working(example, changed(example, "large"));
+		expect(await submit({ text: "x" })).toMatchObject({ status: "failed", error_message: expect.stringContaining("too large") });
+		expect(await submit({ text: "x" })).toMatchObject({ status: "failed" });
+	});
+
+	// Bug: an answer with a body was taken for a refusal, and the result was dropped.
+	test("sends the end of its job again where the queue was away for a moment", async () => {
+		const job = { id: "job_1", lease_token: "1", task: example.task, payload: { text: "one two three" }, timeout_ms: 60_000 };
+		const settled: unknown[] = [];
+		let leased = false;
+		const queue = createServer(async (request, response) => {
+			const { results } = JSON.parse(await text(request));
+			if (results !== undefined) settled.push(results);
+			response.writeHead(settled.length === 1 ? 503 : 200, { "content-type": "application/json" });
+			response.end(JSON.stringify(settled.length === 1 ? { status: 503, code: "storage_unavailable" } : { jobs: leased ? [] : [job] }));
+			leased = true;
+		}).listen(0, "127.0.0.1");
+		ended.push(() => queue.close().closeAllConnections());
+		await once(queue, "listening");
+		work(example, `http://127.0.0.1:${(queue.address() as AddressInfo).port}`);
+		while (settled.length < 2) await sleep(50);
+		const result = [{ id: "job_1", lease_token: "1", outcome: "done", result: example.result }];
+		expect(settled).toEqual([result, result]);
 	});
 
 	test("keeps the lease of a job that takes longer, and hears of a cancel", async () => {
@@ -156,6 +190,20 @@ describe.each(EXAMPLES)("examples/$file", { timeout: 30_000 }, example => {
 			"released",
 		]);
 	});
+});
+
+describe("examples/worker.py", { timeout: 30_000 }, () => {
+	const example = EXAMPLES[0]!;
+	it.skipIf(missing(example) !== undefined)(
+		"fails an attempt whose time is over, tells its task to stop, and takes the next job",
+		async () => {
+			const { submit, read, url } = await working(example, changed(example));
+			const timed = { task: example.task, payload: { text: "x", seconds: 60, mark: "/dev/null" }, max_retries: 0, timeout_ms: 500 };
+			const late = await (await post(`${url}/api/jobs?wait_ms=20000`, timed)).json();
+			expect(await read(late.id)).toMatchObject({ status: "dead_letter", error_message: "timed out after 500 ms" });
+			expect((await submit({ text: "one two three", seconds: 0, mark: "/dev/null" })).status).toBe("done");
+		},
+	);
 });
 
 describe("examples/worker.sh", () => {

@@ -1,4 +1,5 @@
 /** What the main thread and a thread of the pool say to each other, and the memory that they share. */
+import type { MessagePort } from "node:worker_threads";
 import type { Config } from "../../lib/config.ts";
 import type { LogLevel, LogRecord } from "../../lib/log.ts";
 import type { StopReason } from "../../lib/runJob.ts";
@@ -14,7 +15,11 @@ export interface ThreadData {
 	readonly outsideAllow: string;
 	/** `CELLS + tasksPerWorker` numbers of 32 bits. */
 	readonly cells: SharedArrayBuffer;
+	/** Where it speaks with the pool: on the port of its own, that every thread has, libraries speak as well. */
+	readonly port: MessagePort;
 }
+/** The same for all threads. */
+export type PoolData = Omit<ThreadData, "cells" | "port">;
 
 /** The attempt whose own code runs at this moment, by its number in the thread; 0: none, or nobody knows whose. */
 export const ENTERED = 0;

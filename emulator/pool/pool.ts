@@ -14,7 +14,7 @@ import { messageOf } from "../../lib/log.ts";
 import { type Attempt, endingWithout, type StopReason, timeoutOf } from "../../lib/runJob.ts";
 import type { Claimed } from "../../lib/storage/storage.ts";
 import type { TaskRegistry } from "../../lib/task.ts";
-import type { ThreadData } from "./messages.ts";
+import type { PoolData } from "./messages.ts";
 import { PooledJob } from "./pooledJob.ts";
 import { type Gone, PoolThread, type ThreadOwner } from "./poolThread.ts";
 
@@ -58,12 +58,20 @@ const SCALED_MAX = 100;
 const RETRY_START_MS = 1000;
 const RETRY_START_MS_MAX = 60_000;
 
+/** What is said of the end of a thread, to whoever was to blame and to the others that ran in it. */
+interface Verdict {
+	readonly culprit?: PooledJob | undefined;
+	readonly blame?: string;
+	readonly others?: string;
+}
+const ALONE = "it runs alone next time, which will tell";
+
 export const createPool = (options: PoolOptions): Pool => new ThreadPool(options);
 
 class ThreadPool implements Pool, ThreadOwner {
 	readonly clock: Clock;
 	readonly #options: PoolOptions;
-	readonly #threadData: Omit<ThreadData, "cells">;
+	readonly #threadData: PoolData;
 	readonly #threads = new Set<PoolThread>();
 	readonly #ending = new Set<Promise<void>>();
 	/** Jobs that no thread has room for. */
@@ -224,20 +232,28 @@ class ThreadPool implements Pool, ThreadOwner {
 		const culprit = entered ?? (thread.runsOnly(job) ? job : undefined);
 		if (culprit !== undefined && culprit !== job && !culprit.isSettled) {
 			// Somebody else is in its way, whose own time is not over: that one may go on. Afterwards the thread has to answer.
-			this.#giveBack(job);
+			this.#giveBack(job, "another job in its thread does not yield");
 			this.#retire(thread);
 			this.clock.after(STUCK_MS, () => this.#judge(job));
 			return;
 		}
 		this.#options.log.warn("a worker thread is stuck and was ended", { task: job.job.task, known: culprit !== undefined });
-		this.#end(thread, culprit, `timed out after ${this.#timeoutMs(job)} ms; it did not yield, so its thread was ended`);
+		const what = job.stopped === "timeout" ? `timed out after ${this.#timeoutMs(job)} ms` : "told to stop";
+		this.#end(thread, {
+			culprit,
+			blame: `${what}; it did not yield, so its thread was ended`,
+			others:
+				culprit === undefined
+					? `its thread did not answer any more and was ended; ${ALONE}`
+					: "another job in its thread did not yield, so the thread was ended",
+		});
 	}
 	#timeoutMs({ job }: PooledJob): number {
 		return timeoutOf(job, this.#options.tasks()[job.task] ?? { run: () => {} }, this.#options.config);
 	}
 
 	/** Ends a thread, or clears up after one that has ended. Only the culprit is blamed, what had not begun is placed anew. */
-	#end(thread: PoolThread, culprit?: PooledJob, message = ""): void {
+	#end(thread: PoolThread, { culprit, blame, others }: Verdict = {}): void {
 		const live = thread.live;
 		this.#threads.delete(thread);
 		if (!thread.isOver) {
@@ -247,11 +263,13 @@ class ThreadPool implements Pool, ThreadOwner {
 		for (const job of live)
 			if (job === culprit) {
 				this.#suspect(job);
-				job.settle(this.#endingOf(job, job.stopped ?? "timeout", message));
-			} else if (thread.takeBack(job) && !this.#isClosed) this.#waiting.push(job);
-			else {
+				job.settle(this.#endingOf(job, job.stopped ?? "timeout", blame));
+			} else if (thread.takeBack(job) && !this.#isClosed) {
+				if (thread.isAlone) this.#suspect(job);
+				this.#waiting.push(job);
+			} else {
 				if (culprit === undefined && !this.#isClosed) this.#suspect(job);
-				this.#giveBack(job);
+				this.#giveBack(job, others);
 			}
 		this.#placeWaiting();
 	}
@@ -259,8 +277,9 @@ class ThreadPool implements Pool, ThreadOwner {
 		this.#suspects.add(job.id);
 		if (this.#suspects.size > SUSPECTS_MAX) this.#suspects.delete(this.#suspects.values().next().value!);
 	}
-	#giveBack(job: PooledJob): void {
-		job.settle(this.#endingOf(job, job.stopped === null || job.stopped === "timeout" ? "stopping" : job.stopped));
+	/** @param reason stands in its history */
+	#giveBack(job: PooledJob, reason?: string): void {
+		job.settle(this.#endingOf(job, job.stopped === null || job.stopped === "timeout" ? "stopping" : job.stopped, reason));
 	}
 	#endingOf({ job }: PooledJob, why: StopReason, message = "") {
 		const { clock, random, config, tasks } = this.#options;
@@ -320,7 +339,11 @@ class ThreadPool implements Pool, ThreadOwner {
 		// Memory is filled by all who share it: who asked for the last of it tells nothing.
 		const culprit = isMemory ? only : (thread.entered ?? only);
 		this.#options.log.warn(`a worker thread is gone: ${why}`, { ...(culprit === undefined ? {} : { task: culprit.job.task }) });
-		this.#end(thread, culprit, why);
+		this.#end(thread, {
+			culprit,
+			blame: why,
+			others: culprit === undefined ? `${why}; ${ALONE}` : `${why}; another job in it was to blame`,
+		});
 	}
 	#whyGone(gone: Gone): [why: string, isMemory: boolean] {
 		if ("code" in gone) return [`its thread was ended by process.exit(${gone.code})`, false];
@@ -334,12 +357,23 @@ class ThreadPool implements Pool, ThreadOwner {
 	#failToStart(why: string): void {
 		this.#options.log.error("a worker thread cannot be started", { error: why, again_in_ms: this.#retryMs });
 		this.#isFailing = true;
-		if (!this.#shared().some(({ isReady }) => isReady)) for (const job of this.#waiting.splice(0)) this.#giveBack(job);
+		if (!this.#shared().some(({ isReady }) => isReady))
+			for (const job of this.#waiting.splice(0)) this.#giveBack(job, `no worker thread can be started: ${why}`);
 		this.#resize();
 		this.#cancelRetry();
 		if (this.#isClosed) return;
-		this.#cancelRetry = this.clock.after(this.#retryMs, () => this.#start());
+		this.#cancelRetry = this.clock.after(this.#retryMs, () => this.#startAgain());
 		this.#retryMs = Math.min(2 * this.#retryMs, RETRY_START_MS_MAX);
+	}
+	/** Starts a thread that is missing; where none is, it was one for a job alone, which starts it. */
+	#startAgain(): void {
+		if (this.#shared().length < this.#target) {
+			this.#start();
+			return;
+		}
+		this.#isFailing = false;
+		this.#resize();
+		this.#placeWaiting();
 	}
 }
 

@@ -1,11 +1,13 @@
 /** One thread of the pool, seen from outside: what it was sent and has not answered, and what the shared memory tells of it. */
-import { Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
 import type { Clock } from "../../lib/clock.ts";
 import type { LogRecord } from "../../lib/log.ts";
+import { LOAD_MS, tooLate } from "../loadTasks.ts";
 import {
 	CELLS,
 	ENTERED,
 	type FromThread,
+	type PoolData,
 	QUEUED,
 	STARTED,
 	type Start,
@@ -60,6 +62,7 @@ export class PoolThread {
 	isOver = false;
 	readonly #owner: ThreadOwner;
 	readonly #worker: Worker;
+	readonly #port: MessagePort;
 	readonly #cells: Int32Array;
 	readonly #freePlaces: number[];
 	/** What it has not answered, by number. */
@@ -69,26 +72,35 @@ export class PoolThread {
 	#stops: ToThread["stops"][number][] = [];
 	#willPost = false;
 	#looks = false;
+	/** In real time: no other clock makes modules load sooner. */
+	readonly #loading: NodeJS.Timeout;
 
-	constructor(data: Omit<ThreadData, "cells">, isAlone: boolean, owner: ThreadOwner) {
+	constructor(data: PoolData, isAlone: boolean, owner: ThreadOwner) {
 		const places = isAlone ? 1 : data.config.tasksPerWorker;
 		const cells = new SharedArrayBuffer((CELLS + places) * 4);
 		this.#cells = new Int32Array(cells);
 		this.#freePlaces = Array.from({ length: places }, (_, place) => place);
 		this.isAlone = isAlone;
 		this.#owner = owner;
+		const { port1, port2 } = new MessageChannel();
+		this.#port = port1;
 		this.#worker = new Worker(new URL("thread.js", import.meta.url), {
-			workerData: { ...data, cells } satisfies ThreadData,
+			workerData: { ...data, cells, port: port2 } satisfies ThreadData,
+			transferList: [port2],
 			resourceLimits: { maxOldGenerationSizeMb: data.config.workerMemoryMb },
 		});
+		port1.on("message", (message: FromThread) => this.#hear(message));
+		this.#loading = setTimeout(() => owner.onUnloadable(this, tooLate(data.tasks)), LOAD_MS);
 		let error: { readonly error: unknown } | null = null;
-		this.#worker.on("message", (message: FromThread) => this.#hear(message));
 		this.#worker.on("error", thrown => {
 			error = { error: thrown };
 		});
 		this.#worker.on("exit", code => {
+			// What it said last may not have been read.
+			for (let said = receiveMessageOnPort(port1); said !== undefined; said = receiveMessageOnPort(port1)) this.#hear(said.message);
 			if (this.isOver) return;
 			this.isOver = true;
+			clearTimeout(this.#loading);
 			owner.onGone(this, error ?? { code });
 		});
 	}
@@ -163,6 +175,7 @@ export class PoolThread {
 	/** Ends it at once, whatever runs in it. */
 	async end(): Promise<void> {
 		this.isOver = true;
+		clearTimeout(this.#loading);
 		await this.#worker.terminate();
 	}
 
@@ -171,7 +184,7 @@ export class PoolThread {
 		this.#willPost = true;
 		queueMicrotask(() => {
 			this.#willPost = false;
-			if (!this.isOver) this.#worker.postMessage({ starts: this.#starts, stops: this.#stops } satisfies ToThread);
+			if (!this.isOver) this.#port.postMessage({ starts: this.#starts, stops: this.#stops } satisfies ToThread);
 			this.#starts = [];
 			this.#stops = [];
 		});
@@ -215,6 +228,7 @@ export class PoolThread {
 		this.isSilent = false;
 		if (ready) {
 			this.isReady = true;
+			clearTimeout(this.#loading);
 			this.#owner.onReady(this);
 		}
 		if (unloadable !== undefined) {
@@ -226,7 +240,9 @@ export class PoolThread {
 			if (job !== undefined) job.progress = text;
 		}
 		for (const [seq, ending] of ended ?? []) {
-			const { job, place } = this.#sent.get(seq)!;
+			const sent = this.#sent.get(seq);
+			if (sent === undefined) continue;
+			const { job, place } = sent;
 			this.#sent.delete(seq);
 			this.#freePlaces.push(place);
 			if (ending !== undefined) job.settle(ending);

@@ -1,11 +1,14 @@
-/** Scales a pool by the jobs that wait: looks four times a second while there is something to do, and asks the store only when all slots are taken. */
-import { autoscale, type Load, SCALE_TIMING, type ScaleState, scaleReason, scaleRule } from "../../lib/autoscale.ts";
+/**
+ * Scales a pool by the jobs that more threads would start: looks four times a second while there is something to do, and asks the store only
+ * when all slots are taken.
+ */
+import { autoscale, jobsFor, type Load, SCALE_TIMING, type ScaleState, scaleReason, scaleRule } from "../../lib/autoscale.ts";
 import { messageOf } from "../../lib/log.ts";
 import { createPool, type Pool, type PoolOptions } from "./pool.ts";
 
 export interface ScalerOptions extends PoolOptions {
-	/** Jobs that could run now, if there was room: one read of the store. */
-	readonly pending: () => Promise<number>;
+	/** Jobs that could run now, if there was room, counted up to `most`: one read of the store. */
+	readonly pending: (most: number) => Promise<number>;
 }
 
 const LOOK_EVERY_MS = 250;
@@ -19,6 +22,8 @@ export interface ScaledPool {
 export function createScaledPool(options: ScalerOptions): ScaledPool {
 	const { clock, config, slots, pending, log } = options;
 	const rule = scaleRule(config);
+	// One more than the most threads need: that there are more is worth to be told.
+	const most = jobsFor(rule.max, rule) + 1;
 	let state: ScaleState = { workers: rule.min, changedAt: clock.now(), over: 0, under: 0 };
 	let isWatching = false;
 	let isClosed = false;
@@ -33,13 +38,13 @@ export function createScaledPool(options: ScalerOptions): ScaledPool {
 
 	async function look(): Promise<void> {
 		try {
-			// A free slot means that whatever may run does: what waits is held by limits, and more threads would not help it.
+			// A free slot means that whatever may run does: what waits is held, and would not count if the store was asked.
 			const isFull = slots.busy >= slots.size;
-			const load: Load = { pending: isFull ? await pending() : 0, running: slots.busy };
+			const load: Load = { pending: isFull ? await pending(most) : 0, running: slots.busy };
 			if (!pool.isFailing) {
 				const before = state.workers;
 				state = autoscale(state, load, rule, SCALE_TIMING, clock.now());
-				if (state.workers !== before) pool.scaleTo(state.workers, scaleReason(load, before, rule));
+				if (state.workers !== before) pool.scaleTo(state.workers, scaleReason(load, before, rule, most));
 			}
 		} catch (error) {
 			log.warn("the jobs that wait could not be counted", { error: messageOf(error) });

@@ -1,7 +1,8 @@
 /** The inside of a thread of the worker pool: it loads the tasks, runs the attempts that it is sent, and says how they ended. */
 import { setPriority } from "node:os";
-import { parentPort, workerData } from "node:worker_threads";
+import { workerData } from "node:worker_threads";
 import { systemClock, systemRandom } from "../../lib/clock.ts";
+import { toJobId } from "../../lib/jobId.ts";
 import { createLog, type LogRecord, messageOf } from "../../lib/log.ts";
 import { type Attempt, type AttemptNeeds, startAttempt } from "../../lib/runJob.ts";
 import { createFetchOutside } from "../fetchOutside.ts";
@@ -22,8 +23,10 @@ const LEFT_MS = 1000;
 /** A third of the weight of a thread that is not nice, where both want the processor. */
 const NICENESS = 5;
 
-const port = parentPort!;
-const data = workerData as ThreadData;
+const data = { ...(workerData as ThreadData) };
+// Tasks are to find nothing here that they could speak on.
+for (const name of Object.keys(workerData)) delete workerData[name];
+const { port } = data;
 const cells = new Int32Array(data.cells);
 const clock = systemClock(setImmediate);
 
@@ -139,7 +142,7 @@ function begin({ seq, place, job }: Start): void {
 
 function watchLeft(origin: Origin): void {
 	clock.after(LEFT_MS, () => {
-		if (origin.isOpen) post({ spoiled: `a ${origin.job.task} goes on after its attempt has ended` });
+		if (origin.isOpen) post({ spoiled: `the task ${origin.job.task} goes on although its attempt has ended (job ${toJobId(origin.job)})` });
 	});
 }
 

@@ -1,4 +1,4 @@
-/** Calls an address: so any function that can be reached by HTTP is a worker. */
+/** Calls an address: so any function that can be reached by HTTP is a worker. Webhooks are called in the same way. */
 import { defineTask, Failed, RetryAfter } from "tickq";
 import * as z from "zod";
 
@@ -140,6 +140,18 @@ export const http_request = defineTask({
 			clearTimeout(timeout);
 		}
 	},
+});
+
+/**
+ * Calls a webhook when a job has ended: the queue submits it, with an address and a body. As {@link http_request}, but that a receiver which is
+ * away is called again for hours, and that no circuit opens: each tenant has receivers of its own, and their calls wait for nobody else's.
+ */
+export const webhook = defineTask({
+	...http_request,
+	summary: "Calls a webhook when a job has ended; the queue submits it",
+	timeoutMs: 60_000,
+	retry: { maxRetries: 15, baseMs: 5000, factor: 3, maxMs: 4 * 3_600_000 },
+	circuitBreaker: false,
 });
 
 function isCallable(text: string): boolean {

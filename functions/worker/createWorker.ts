@@ -90,7 +90,7 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 			slots: new Slots(slotsOf(config), wake),
 			running: new Map(),
 			ticks,
-			platform: { attemptMs: config.timeoutMsMax, looksMax: LOOKS_MAX },
+			platform: { looksMax: LOOKS_MAX },
 			onOutcome: outcome => log[outcome.outcome === "done" ? "info" : "warn"]("attempt ended", { ...outcome }),
 		};
 		return { deps, engine, env };

@@ -14,6 +14,8 @@ const PORTION = 200;
 const BUSY_MS = 30_000;
 /** Wait between two looks at a canary. */
 const CANARY_MS = 1000;
+/** Wait for webhooks that are to be told first. */
+const UNTOLD_MS = 1000;
 
 export interface BulkStore {
 	readonly engine: Engine;
@@ -35,18 +37,21 @@ export async function advanceBulkAction(store: BulkStore, jobsMax: number, nowMs
 	return moved;
 }
 
+const stateOf = (row: Row): State => STATES[row.state as number] as State;
 type Step = Pick<BulkProgress, "status" | "nextAt"> & Partial<BulkProgress> & { readonly moved: Moved[] };
 
 async function watchCanary({ engine }: BulkStore, { canaryIds }: BulkAction, nowMs: number): Promise<Step> {
-	const states = (await engine.jobs(canaryIds, "brief")).map(row => STATES[row.state as number] as State);
+	const states = (await engine.jobs(canaryIds, "brief")).map(stateOf);
+	const stop = (jobs: number, what: string): Step => ({
+		moved: [],
+		status: "stopped",
+		nextAt: null,
+		reason: `canary_failed: ${jobs} of its first ${canaryIds.length} jobs ${what}`,
+	});
 	const failed = states.filter(state => isEnded(state) && state !== "done").length;
-	if (failed > 0)
-		return {
-			moved: [],
-			status: "stopped",
-			nextAt: null,
-			reason: `canary_failed: ${failed} of its first ${canaryIds.length} jobs failed again`,
-		};
+	if (failed > 0) return stop(failed, "failed again");
+	const gone = canaryIds.length - states.length;
+	if (gone > 0) return stop(gone, "were deleted before this action saw how they ended");
 	const waits = states.some(state => !isEnded(state));
 	return waits ? { moved: [], status: "canary", nextAt: nowMs + CANARY_MS } : { moved: [], status: "running", nextAt: nowMs };
 }
@@ -55,7 +60,8 @@ async function act(store: BulkStore, action: BulkAction, row: Row, jobsMax: numb
 	const { ratePerS, canary = 0, canaryIds } = action;
 	const canaryLeft = Math.max(0, canary - canaryIds.length);
 	const limit = Math.max(1, Math.min(jobsMax, ratePerS ?? PORTION, canaryLeft || Infinity));
-	const { rows, looked, next } = await nextJobs(store, action, row, limit);
+	const { rows, looked, next, waits } = await nextJobs(store, action, row, limit);
+	if (waits) return { moved: [], status: "running", nextAt: nowMs + UNTOLD_MS };
 	const changed = rows.length === 0 ? [] : await change(store, action.action, rows, nowMs);
 	const done = {
 		cursor: next,
@@ -70,27 +76,39 @@ async function act(store: BulkStore, action: BulkAction, row: Row, jobsMax: numb
 	return { ...done, status: "running", nextAt: nowMs + (ratePerS === undefined ? 0 : Math.ceil((looked * 1000) / ratePerS)) };
 }
 
-/** The next jobs below the cursor, how many of them were looked at, and the cursor behind them: null with the last. */
+/**
+ * The next jobs below the cursor, how many of them were looked at, and the cursor behind them: null with the last. A job whose webhook is
+ * still to be told of its end can be neither retried nor deleted: there they end, and with none before it the action waits.
+ */
 async function nextJobs(
 	{ engine, briefPage }: BulkStore,
 	{ action, filter = {}, ids }: BulkAction,
 	{ cursor, tenant_id: tenantId }: Row,
 	limit: number,
-): Promise<{ rows: readonly Row[]; looked: number; next: number | null }> {
+): Promise<{ rows: readonly Row[]; looked: number; next: number | null; waits: boolean }> {
+	const portion = (rows: readonly Row[], asked: readonly number[], next: number | null) => {
+		const untold = action === "cancel" ? undefined : rows.filter(isUntold).map(({ id }) => id as number);
+		if (untold === undefined || untold.length === 0) return { rows, looked: asked.length, next, waits: false };
+		const end = Math.max(...untold);
+		const looked = asked.filter(id => id > end).length;
+		return { rows: rows.filter(({ id }) => id > end), looked, next: end + 1, waits: looked === 0 };
+	};
 	if (ids === undefined) {
 		const statuses = ACTS_ON[action].filter(status => filter.statuses?.includes(status) ?? true);
 		const { rows, next } = await briefPage(tenantId, { ...filter, statuses, before: cursor, limit });
-		return { rows, looked: rows.length, next };
+		return portion(
+			rows,
+			rows.map(({ id }) => id),
+			next,
+		);
 	}
 	const left = [...new Set(ids)].filter(id => id < cursor).sort((a, b) => b - a);
 	const asked = left.slice(0, limit);
 	const rows = asked.length === 0 ? [] : await engine.jobs(asked, "brief");
-	return {
-		rows: rows.filter(row => tenantId === null || row.tenant_id === tenantId),
-		looked: asked.length,
-		next: left.length > limit ? asked.at(-1)! : null,
-	};
+	const own = rows.filter(row => tenantId === null || row.tenant_id === tenantId);
+	return portion(own, asked, left.length > limit ? asked.at(-1)! : null);
 }
+const isUntold = (row: Row): boolean => isEnded(stateOf(row)) && row.webhook_url !== null && row.webhook_told === 0;
 
 /** The jobs that the action changed, as they are now; deleted ones as they were. */
 async function change({ engine, defaults }: BulkStore, action: BulkActionKind, rows: readonly Row[], nowMs: number): Promise<Moved[]> {

@@ -92,8 +92,8 @@ export interface Engine {
 	tenantNamed(name: string): Promise<Row | undefined>;
 	tenantsNumbered(ids: readonly number[]): Promise<Row[]>;
 	tasks(): Promise<Row[]>;
-	/** Gives numbers to tasks that have none. */
-	writeTasks(names: readonly string[]): Promise<void>;
+	/** Gives numbers to tasks that have none. With `most`: to all of them, or to none where the store would know more tasks then. */
+	writeTasks(names: readonly string[], most?: number): Promise<void>;
 	/** Makes the lanes that are missing, with their tenants and tasks. Answers {tenant_id, name, task_id, task} of each. */
 	makeLanes(gather: () => readonly (readonly [tenant: string, task: string])[], defaults: StorageDefaults): Promise<Row[]>;
 
@@ -108,6 +108,8 @@ export interface Engine {
 	groups(query: GroupQuery): Promise<Row[]>;
 	counts(): Promise<Row>;
 	tenantCounts(tenantId: number): Promise<Row | undefined>;
+	/** Null: of all tasks, of all tenants. */
+	runnable(taskIds: readonly number[] | null, tenantId: number | null, most: number, nowMs: number): Promise<number>;
 
 	/** Answer the ids that changed. */
 	cancel(ids: readonly number[], defaults: StorageDefaults, nowMs: number): Promise<number[]>;
@@ -122,14 +124,21 @@ export interface Engine {
 		defaults: StorageDefaults,
 		nowMs: number,
 	): Promise<RehearsedRows>;
-	/** {id, cancel_requested_at, lease_until} of the leases that are held. With `bounds` none is extended beyond them, or after they have passed. */
+	/**
+	 * {id, cancel_requested_at, lease_until} of the leases that are held. With `bounds` none is extended beyond them, or after they have
+	 * passed; and one that is named when its attempt's time is over is marked: it ends as a failure (jobs.overdue).
+	 */
 	extend(leases: readonly LeaseExtension[], leaseUntil: number, nowMs: number, bounds?: LeaseBounds): Promise<Row[]>;
 	/**
-	 * {id, tail, state, reason} of what was accepted, and of what the same token had ended before. Each lease stands once among the endings.
+	 * {id, tail, state, reason, circuit} of what was accepted, and of what the same token had ended before; `circuit` is 'opened' where the
+	 * ending has opened one. Each lease stands once among the endings.
 	 * Throws PartlyRecorded when it fails after some.
 	 */
 	finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]>;
-	/** Notes in the histories of these jobs, if they are there, that a late ending was refused; at most 10 of each job. */
+	/**
+	 * Notes in the histories of these jobs that a late ending was refused; at most 10 of each job. Not of a job that is not there, that was
+	 * never taken up, or whose tail is another.
+	 */
 	refuse(endings: readonly Ending[], nowMs: number): Promise<void>;
 	expire(limit: number, defaults: StorageDefaults, nowMs: number): Promise<Row[]>;
 	cancelLate(limit: number, defaults: StorageDefaults, nowMs: number): Promise<Row[]>;
@@ -153,8 +162,10 @@ export interface Engine {
 	/** Rows of schedules have `last_job_tail` and `last_job_created_at` of the job of the last slot; NULL where it is gone. */
 	schedules(tenantId: number | null, limit: number, after?: { readonly tenant: string; readonly name: string }): Promise<Row[]>;
 	schedule(tenantId: number, name: string): Promise<Row | undefined>;
-	/** With `most`: only a new one, and only while the tenant has fewer; else undefined. */
-	putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most?: number): Promise<Row | undefined>;
+	/** A new one, while the tenant has fewer than `most`; else undefined. */
+	putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most: number): Promise<Row | undefined>;
+	/** Undefined: there is none of this name. */
+	changeSchedule(tenantId: number, schedule: NewSchedule, nowMs: number): Promise<Row | undefined>;
 	deleteSchedule(tenantId: number, name: string): Promise<boolean>;
 	/** With `last_job_open` (0, 1): whether the job of its last slot still waits or runs. */
 	dueSchedules(limit: number, nowMs: number): Promise<Row[]>;
@@ -167,11 +178,11 @@ export interface Engine {
 	/** [id, seq] of jobs: one that has moved since keeps its webhook untold. */
 	tellWebhooks(jobs: readonly (readonly [id: number, seq: number])[]): Promise<void>;
 
-	/** Workers that were not there for a week are forgotten. */
+	/** Workers that were not there for a week are forgotten, and of remote ones all but the REMOTE_WORKERS_MAX that were there last. */
 	seeWorker(worker: NewWorker, nowMs: number): Promise<void>;
 	/** {name, kind, tasks (JSON), version, first_seen_at, last_seen_at, running} */
 	workers(limit: number): Promise<Row[]>;
-	/** {task, concurrency, paused, reopen_at, circuits} of each. */
+	/** {task, concurrency, paused, reopen_at, circuits_open, circuits (JSON: [{tenant, probes_at}], the first by name)} of each. */
 	taskStates(): Promise<Row[]>;
 	/** Answers how many lanes had an open circuit or a hold. */
 	resetCircuit(taskId: number, tenantId: number | null): Promise<number>;

@@ -23,9 +23,6 @@ export class Names {
 	taskName(id: number): string | undefined {
 		return this.#taskNames.get(id);
 	}
-	get taskCount(): number {
-		return this.#taskIds.size;
-	}
 	/** The number of a lane that is known to be in the store. */
 	lane(tenant: string, task: string): number | undefined {
 		const tenantId = this.#tenantIds.get(tenant);

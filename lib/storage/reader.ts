@@ -30,6 +30,11 @@ export abstract class EngineReader implements JobReader {
 	/** The same, where something is written: a tenant is made known. */
 	protected abstract known(): Promise<number | null>;
 	abstract counts(): Promise<QueueCounts>;
+	async runnable(tasks: readonly string[] | null, most: number, nowMs: number): Promise<number> {
+		const tenantId = await this.whose();
+		if (tenantId === undefined) return 0;
+		return this.store.engine.runnable(tasks === null ? null : await this.store.taskIds(tasks), tenantId, most, nowMs);
+	}
 
 	async getJobsById(ids: readonly number[]): Promise<Job[]> {
 		const tenantId = await this.whose();

@@ -31,7 +31,7 @@ export const JOB_COLUMNS = `id, tail, tenant_id, lane_id, state, reason, priorit
   failures, losses, claims, max_retries, timeout_ms, lease_until, cancel_requested_at, task_in_payload, worker, queue_key, trace_id,
   trace_parent, parent_id, copy_of, webhook_url, fingerprint, tags, progress, error, result, payload`;
 /** What is needed to act on a job without reading all of it. */
-export const BRIEF_COLUMNS = "id, tail, tenant_id, lane_id, state, reason, created_at";
+export const BRIEF_COLUMNS = "id, tail, tenant_id, lane_id, state, reason, created_at, webhook_url, webhook_told";
 
 export function toJob(row: Row, tenant: string, task: string): Job {
 	return {
@@ -78,6 +78,7 @@ export const toMoved = (row: Row): Moved => ({
 	tail: row.tail,
 	state: STATES[row.state as number] as State,
 	reason: row.reason,
+	...(row.circuit === "opened" ? { circuit: row.circuit } : {}),
 });
 
 export const toEvent = (row: Row): JobEvent => ({
@@ -224,5 +225,6 @@ export const toTaskState = (row: Row): TaskState => ({
 	concurrency: row.concurrency,
 	paused: row.paused === 1,
 	heldUntil: row.reopen_at,
-	circuitsOpen: row.circuits,
+	circuitsOpen: row.circuits_open,
+	circuits: (JSON.parse(row.circuits) as Row[]).map(({ tenant, probes_at }) => ({ tenant, probesAt: probes_at })),
 });

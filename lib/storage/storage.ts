@@ -217,6 +217,11 @@ export interface JobReader {
 	historyOf(job: Job): Promise<JobEvent[]>;
 	/** One row, whatever the number of jobs or tenants. */
 	counts(): Promise<QueueCounts>;
+	/**
+	 * How many of the ready jobs of these tasks (null: of all) a claim could take at this moment, if it had the slots: what limits, pauses,
+	 * holds and circuits leave. It counts up to `most`, and looks at so many lanes at most: a backlog, and what is held, cost nothing.
+	 */
+	runnable(tasks: readonly string[] | null, most: number, nowMs: number): Promise<number>;
 }
 
 export interface TenantStore extends JobReader {
@@ -227,16 +232,18 @@ export interface TenantStore extends JobReader {
 	getJobById(id: number): Promise<Job | null>;
 	/** A waiting job is cancelled at once; a running one is asked to stop and keeps its slot until it has. Ended jobs stay as they are. */
 	cancelJob(ref: JobRef, nowMs: number): Promise<Changed | null>;
-	/** Puts a failed, dead or cancelled job back in line: same id, failures and losses 0, its history goes on. Others stay as they are. */
+	/**
+	 * Puts a failed, dead or cancelled job back in line: same id, failures and losses 0, its history goes on. Others stay as they are, and so
+	 * does one whose webhook is still to be told of its end: nobody would hear of it any more.
+	 */
 	retryJob(ref: JobRef, nowMs: number): Promise<Changed | null>;
-	/** Deletes a job that has ended, with history and tags. Others stay as they are: `changed` is false. */
+	/** Deletes a job that has ended and is told, with history and tags. Others stay as they are: `changed` is false. */
 	deleteJob(ref: JobRef, nowMs: number): Promise<Changed | null>;
 	getSchedule(name: string): Promise<Schedule | null>;
-	/**
-	 * Makes a schedule, or gives the one of this name what is new. With `most` it only makes one, and only while the tenant has fewer: null
-	 * when there is one of this name, or as many as may be.
-	 */
-	putSchedule(schedule: NewSchedule, nowMs: number, most?: number): Promise<Schedule | null>;
+	/** Makes a schedule, while the tenant has fewer than `most`: null when there is one of this name, or as many as may be. */
+	putSchedule(schedule: NewSchedule, nowMs: number, most: number): Promise<Schedule | null>;
+	/** Gives the schedule of this name what is new: null when there is none. */
+	changeSchedule(schedule: NewSchedule, nowMs: number): Promise<Schedule | null>;
 	/** Whether there was one. */
 	deleteSchedule(name: string): Promise<boolean>;
 	/** What is called when a job of this tenant ends that names nothing else; null: nothing. */
@@ -263,13 +270,15 @@ export interface Claimed extends Job {
 export interface Lease {
 	readonly id: number;
 	readonly token: number;
+	/** Of the job, where the id came from outside: with a wrong one, an ending that is refused is noted nowhere. */
+	readonly tail?: number;
 }
 export interface LeaseExtension extends Lease {
 	readonly progress?: string;
 }
 /** How long a worker that is not this process may hold a lease, whatever it says. */
 export interface LeaseBounds {
-	/** From its start, of a job that has no timeout of its own. */
+	/** From its start, of a job that has no shorter timeout of its own. */
 	readonly heldMsMax: number;
 	/** Beyond its timeout, and from the moment when a cancel was asked for. */
 	readonly graceMs: number;
@@ -300,12 +309,18 @@ export type Ending = Lease &
 				readonly delayMs: number;
 				/** Whose jobs of this task wait as long: the tenant's, or everybody's. */
 				readonly hold?: "tenant" | "task";
-				/** The circuit of the lane opens when this is the last of so many failures in a row that are alike; absent: never. */
+				/**
+				 * The circuit of the lane opens when this is the last of so many failures in a row that are alike; absent: never. While it is
+				 * open, or probes, a failure uses no attempt: the job waits again, however often it has failed.
+				 */
 				readonly circuitFailures?: number;
+				/** False: it neither counts for that nor against it, since its dependency said when to come back. It keeps one open that is. */
+				readonly circuitCounts?: false;
 		  })
 		| (Failure & { readonly outcome: "failed" })
 		| { readonly outcome: "snooze"; readonly delayMs: number }
-		| { readonly outcome: "release" }
+		/** `error`: why it is given back; JSON text, for its history. */
+		| { readonly outcome: "release"; readonly error?: string }
 		| { readonly outcome: "cancelled" }
 		| { readonly outcome: "expired" }
 	);
@@ -318,6 +333,8 @@ export interface FollowUp extends NewJob {
 export interface Moved extends JobRef {
 	readonly state: State;
 	readonly reason: string | null;
+	/** Its ending has opened the circuit of its lane, which had been closed. */
+	readonly circuit?: "opened";
 }
 
 /** When something next needs doing, and what: `at` is not after `nowMs` when it is now. */
@@ -368,8 +385,9 @@ export interface WorkerStore {
 	 */
 	rehearse(request: ClaimRequest, sweepLimit: number, nowMs: number): Promise<Rehearsal>;
 	/**
-	 * Extends the leases that are still held and resets their losses. One that is missing in the answer is lost, or has been held for as
-	 * long as `bounds` allow: then it ends by itself.
+	 * Extends the leases that are still held. It does not reset their losses, only an ending does: a worker that says a word each time before
+	 * it goes away would keep a job running for ever. One that is missing in the answer is lost, or has been held for as long as `bounds`
+	 * allow: then it ends by itself, as an attempt that failed.
 	 */
 	extendLeases(leases: readonly LeaseExtension[], leaseMs: number, nowMs: number, bounds?: LeaseBounds): Promise<LeaseHeld[]>;
 	/**
@@ -379,7 +397,10 @@ export interface WorkerStore {
 	 * @param notes false: what is refused is not noted, for a caller that may send few statements
 	 */
 	finishIfLeased(endings: readonly Ending[], nowMs: number, notes?: boolean): Promise<Moved[]>;
-	/** Takes back at most `limit` leases that have run out: the job waits again, or is a dead letter with the third in a row. */
+	/**
+	 * Takes back at most `limit` leases that have run out: the job waits again, or is a dead letter with the third in a row. Where the worker
+	 * was there when the attempt's time was over (extendLeases with bounds), the attempt has failed: it is tried again later, or was the last.
+	 */
 	expireLeases(limit: number, nowMs: number): Promise<Moved[]>;
 	/** Cancels at most `limit` waiting jobs whose start deadline has passed. */
 	cancelLate(limit: number, nowMs: number): Promise<Moved[]>;
@@ -404,7 +425,10 @@ export interface WorkerStore {
 	untoldWebhooks(limit: number): Promise<Job[]>;
 	/** Their webhooks have been told: by jobs of their own. */
 	tellWebhooks(jobs: readonly Job[]): Promise<void>;
-	/** Says that a worker is there, for whoever looks: `listWorkers`. Its tasks become known. Throws TooManyTasks. */
+	/**
+	 * Says that a worker is there, for whoever looks: `listWorkers`. Its tasks become known, all or, where a remote one brings more than may
+	 * be, none: throws TooManyTasks. Of remote workers the 1000 are remembered that were there last.
+	 */
 	seeWorker(worker: NewWorker, nowMs: number): Promise<void>;
 	/** Stores a job for any tenant above its backlog limit: what the queue itself submits. */
 	insertJobFor(tenant: string, job: NewJob, nowMs: number): Promise<SubmitAnswer>;
@@ -438,7 +462,11 @@ export interface TaskState {
 	readonly heldUntil: number | null;
 	/** Circuits that are open or probe, of how many tenants. */
 	readonly circuitsOpen: number;
+	/** The first of these, by name. `probesAt`: when one job may be tried; null: from now on, or it is being tried. */
+	readonly circuits: readonly { readonly tenant: string; readonly probesAt: number | null }[];
 }
+/** Circuits of one task that are named at most. */
+export const CIRCUITS_MAX = 20;
 
 export interface Limits {
 	readonly concurrency?: number;
@@ -482,6 +510,8 @@ export interface Storage {
 
 /** Tasks that are known at most when a remote worker names another one: there are numbers for 65535, and some are for programs of one's own. */
 export const REMOTE_TASKS_MAX = 10_000;
+/** Remote workers that are remembered. */
+export const REMOTE_WORKERS_MAX = 1000;
 export class TooManyTasks extends Error {
 	override readonly name = "TooManyTasks";
 }

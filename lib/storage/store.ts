@@ -115,12 +115,15 @@ export class Store implements Storage {
 		await this.learnTasks();
 		return this.names.taskName(id) ?? "";
 	}
-	/** The numbers of tasks; one that nobody has submitted to yet gets its own now, so that it need not be looked for again. */
-	async taskIds(tasks: readonly string[]): Promise<number[]> {
+	/**
+	 * The numbers of tasks; one that nobody has submitted to yet gets its own now, so that it need not be looked for again.
+	 * @param most tasks that may be known then; else the missing ones get none
+	 */
+	async taskIds(tasks: readonly string[], most?: number): Promise<number[]> {
 		const missing = tasks.filter(task => this.names.taskId(task) === undefined);
 		if (missing.length > 0) await this.learnTasks();
 		if (missing.some(task => this.names.taskId(task) === undefined)) {
-			await this.engine.writeTasks(missing);
+			await this.engine.writeTasks(missing, most);
 			await this.learnTasks();
 		}
 		return [...new Set(tasks.flatMap(task => this.names.taskId(task) ?? []))];
@@ -322,8 +325,13 @@ class EngineTenantStore extends EngineReader implements TenantStore {
 		const row = tenantId === undefined ? undefined : await this.store.engine.schedule(tenantId, name);
 		return row === undefined ? null : toSchedule(row, this.tenant);
 	}
-	async putSchedule(schedule: NewSchedule, nowMs: number, most?: number): Promise<Schedule | null> {
+	async putSchedule(schedule: NewSchedule, nowMs: number, most: number): Promise<Schedule | null> {
 		const row = await this.store.engine.putSchedule(await this.known(), schedule, nowMs, most);
+		return row === undefined ? null : toSchedule(row, this.tenant);
+	}
+	async changeSchedule(schedule: NewSchedule, nowMs: number): Promise<Schedule | null> {
+		const tenantId = await this.whose();
+		const row = tenantId === undefined ? undefined : await this.store.engine.changeSchedule(tenantId, schedule, nowMs);
 		return row === undefined ? null : toSchedule(row, this.tenant);
 	}
 	async deleteSchedule(name: string): Promise<boolean> {
@@ -447,13 +455,8 @@ class EngineWorkerStore implements WorkerStore {
 		return this.#engine.tellWebhooks(jobs.map(({ id, seq }) => [id, seq] as const));
 	}
 	async seeWorker(worker: NewWorker, nowMs: number): Promise<void> {
-		const { names } = this.#store;
-		const unknown = () => worker.tasks.filter(task => names.taskId(task) === undefined).length;
-		if (unknown() > 0) {
-			await this.#store.learnTasks();
-			if (worker.kind === "remote" && unknown() > 0 && names.taskCount + unknown() > REMOTE_TASKS_MAX) throw new TooManyTasks();
-		}
-		await this.#store.taskIds(worker.tasks);
+		const known = await this.#store.taskIds(worker.tasks, worker.kind === "remote" ? REMOTE_TASKS_MAX : undefined);
+		if (known.length < new Set(worker.tasks).size) throw new TooManyTasks();
 		await this.#engine.seeWorker(worker, nowMs);
 	}
 	async insertJobFor(tenant: string, job: NewJob, nowMs: number): Promise<SubmitAnswer> {

@@ -48,9 +48,7 @@ export function deadLettersPage(first) {
 		const has = groups !== null && groups.length > 0;
 		table.element.hidden = !has;
 		note.hidden = has && problem === null;
-		const jobs = (groups ?? []).reduce((all, group) => all + group.count, 0);
-		const more = groups?.length === LIMIT ? "the largest " : "";
-		sum.textContent = has ? `${plural(jobs, "job")} in ${more}${plural(groups?.length ?? 0, "group")}` : "\u00a0";
+		sum.textContent = has ? sumOf(groups ?? []) : "\u00a0";
 		draw(actions, has, () => (has ? [button("Run all again…", "retry"), button("Delete all…", "delete")] : null));
 		draw(note, [problem, groups === null, has, metrics?.done], () => {
 			if (problem !== null) {
@@ -117,6 +115,19 @@ export function deadLettersPage(first) {
 			end();
 		},
 	};
+}
+
+/**
+ * What the overview counts apart stands here together: both numbers are said.
+ * @param {DeadLetterGroup[]} groups
+ */
+function sumOf(groups) {
+	const jobs = (/** @type {boolean} */ failed) =>
+		groups.reduce((sum, group) => sum + ((group.reason === "not_retryable") === failed ? group.count : 0), 0);
+	const [dead, failed] = [jobs(false), jobs(true)];
+	const parts = [dead > 0 && `${plural(dead, "dead letter")} (given up)`, failed > 0 && `${count(failed)} failed (not tried again)`];
+	const largest = groups.length === LIMIT ? "the largest " : "";
+	return `Failed for good: ${parts.filter(Boolean).join(", ")}, in ${largest}${plural(groups.length, "group")}`;
 }
 
 /** @param {number} jobs */

@@ -45,6 +45,8 @@ export function filterBar() {
 		h("div", { class: "filter-row" }, added, form),
 	);
 
+	/** The chip of the present status: on a narrow screen it is brought into sight. @type {Element | null} */
+	let shown = null;
 	return {
 		element,
 		input,
@@ -76,6 +78,9 @@ export function filterBar() {
 					),
 				),
 			);
+			const current = statuses.querySelector("[aria-current]");
+			if (current !== shown) current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+			shown = current;
 			draw(added, params.toString(), () =>
 				ADDED.filter(name => params.has(name)).map(name => {
 					const value = params.get(name) ?? "";

@@ -20,11 +20,15 @@ export const groupMessage = group => oneLine(group.message ?? reasonWords(group)
  */
 export const groupHref = ({ fingerprint, task, reason }) => href(["dead-letters", fingerprint], { task, reason });
 
+/** @param {DeadLetterGroup} group */
+const whose = ({ tenants, example_tenant_id }) => (tenants === 1 ? example_tenant_id : plural(tenants, "tenant"));
+
 export const groupTable = () =>
 	rowsTable({
 		caption: "Groups of dead letters, the largest first",
 		className: "groups",
 		columns: ["What went wrong", "Jobs", "Tenants", "First seen", "Last seen", "Example"],
+		door: true,
 		keyOf: (/** @type {DeadLetterGroup} */ { fingerprint, task, reason }) => JSON.stringify([fingerprint, task, reason]),
 		steady: true,
 		cells: group => [
@@ -32,10 +36,11 @@ export const groupTable = () =>
 				"div",
 				null,
 				h("a", { class: "group-message", href: groupHref(group) }, groupMessage(group)),
-				h("p", { class: "hint" }, h("b", null, group.task), ` · ${reasonWords(group)}`),
+				h("p", { class: "hint" }, `${group.task} · ${reasonWords(group)}`),
+				h("p", { class: "hint brief" }, h("b", null, plural(group.count, "job")), ` · ${whose(group)} · `, timeAgo(group.last_seen_at)),
 			),
 			h("b", null, count(group.count)),
-			group.tenants === 1 ? h("span", { class: "one" }, group.example_tenant_id) : plural(group.tenants, "tenant"),
+			whose(group),
 			timeAgo(group.first_seen_at),
 			timeAgo(group.last_seen_at),
 			h(

@@ -32,7 +32,7 @@ export function jobPage({ path, tenant }) {
 	let version = /** @type {number | null} */ (null);
 	/** The job could not be read at all; it is asked for again with the next change. */
 	let unread = false;
-	/** How the task of a pending job stands: it may be held, or its circuit open. @type {Task | null} */
+	/** How the task of a pending job stands: it may be held, served by nobody, or its circuit open. @type {Task | null} */
 	let task = null;
 
 	const element = h("div", { class: "job" });
@@ -81,7 +81,7 @@ export function jobPage({ path, tenant }) {
 	/** @param {Job} shown */
 	function drawStory(shown) {
 		const { status, error, reason, progress, run_at, waiting_for, cancel_requested_at } = shown;
-		const holds = status === "pending" && task && [task.paused, task.held_until, task.circuits_open];
+		const holds = status === "pending" && task && [task.served_by, task.paused, task.held_until, task.circuits_open, task.circuits];
 		draw(story, [status, error, reason, progress, run_at, waiting_for, cancel_requested_at, holds], () => storyOf(shown, task));
 	}
 

@@ -4,13 +4,13 @@ import { everySecond, now, ticking } from "../clock.js";
 import { codeBlock, copyButton } from "../copy.js";
 import { curlGet, curlSubmit } from "../curl.js";
 import { draw, h } from "../dom.js";
-import { clockTime, counting, duration, exact, plural, pretty, shortId, span, words } from "../format.js";
+import { clockTime, counting, duration, plural, pretty, shortId, span, words } from "../format.js";
 import { href } from "../router.js";
 import { describe, isFinished, statusWord, timing } from "../status.js";
-import { timeAgo } from "../time.js";
+import { timeInFull } from "../time.js";
 import { eventList, timeBar } from "../timeline.js";
 
-/** @import { Job, Submission, Task } from "../types.js" */
+/** @import { Circuit, Job, Submission, Task } from "../types.js" */
 /** @import { Child } from "../dom.js" */
 
 /** A larger payload or result is folded. */
@@ -36,10 +36,12 @@ export function liveStatus(job) {
  */
 export function storyOf(job, task = null) {
 	const held = job.status === "pending" && task ? heldBy(job, task) : null;
+	// What keeps its task waiting says more than that it is in line, but not more than that it is not due.
+	const instead = held?.surely && describe(job).kind === "waiting";
 	return [
 		h("h2", null, job.status === "pending" ? "Why it waits" : "What happened"),
-		h("p", { class: "sentence" }, held?.surely ? held.why : ticking(() => storySentence(job))),
-		held && !held.surely && h("p", null, held.why),
+		h("p", { class: "sentence" }, instead ? held?.why : ticking(() => storySentence(job))),
+		!instead && held && h("p", null, held.why),
 		job.status === "running" && job.progress && h("progress", { max: 100, value: job.progress.percent, "aria-label": "Progress" }),
 		job.lost_count > 0 &&
 			h(
@@ -71,12 +73,12 @@ export function errorOf(job, open = false) {
 }
 
 /**
- * Why jobs of its task wait although they are due, in one sentence. Which tenants the open circuits are of, the list of tasks does not say.
+ * Why jobs of its task wait although they are due, in one sentence. Of many open circuits the list of tasks names only the first tenants.
  * @param {Job} job
  * @param {Task} task
  * @returns {{ surely: boolean, why: Child[] } | null}
  */
-function heldBy(job, { name, paused, held_until, circuits_open: open }) {
+function heldBy(job, { name, served_by, paused, held_until, circuits_open: open, circuits = [] }) {
 	const link = h("a", { href: href(["system", "tasks"]) }, "See the task");
 	const held = held_until ? Date.parse(held_until) : 0;
 	if (paused) return { surely: true, why: [`${name} is paused: its jobs wait until it goes on. `, link] };
@@ -84,12 +86,21 @@ function heldBy(job, { name, paused, held_until, circuits_open: open }) {
 		const sentence = () => `All jobs of ${name} wait until ${clockTime(held, now())}, ${span(Math.max(0, held - now()))} from now. `;
 		return { surely: true, why: [ticking(sentence), link] };
 	}
-	if (open === 0) return null;
-	if (job.history?.findLast(event => event.circuit)?.circuit === "opened") {
-		return { surely: true, why: [`So many jobs of ${name} failed alike for ${job.tenant_id} that they wait; one a minute probes. `, link] };
+	if (served_by === "nobody") return { surely: true, why: [`No worker serves ${name} now. It starts when one comes. `, link] };
+	const circuit = circuits.find(({ tenant_id }) => tenant_id === job.tenant_id);
+	if (circuit) {
+		const sentence = () => `${job.tenant_id}'s jobs of ${name} wait since they kept failing alike; ${probing(circuit)}. `;
+		return { surely: true, why: [ticking(sentence), link] };
 	}
+	if (open <= circuits.length) return null;
 	const whose = `If ${job.tenant_id} is ${open === 1 ? "that one" : "one of them"}, its jobs wait, and one a minute probes. `;
 	return { surely: false, why: [`${name} keeps failing alike for ${plural(open, "tenant")}. ${whose}`, link] };
+}
+
+/** @param {Circuit} circuit */
+export function probing({ probes_at }) {
+	const at = probes_at ? Date.parse(probes_at) : 0;
+	return at > now() ? `one probes at ${clockTime(at, now())}` : "one probes as soon as it can start";
 }
 
 /** @param {Job} job */
@@ -102,11 +113,8 @@ function storySentence(job) {
 		case "pending":
 			if (job.waiting_for && kind === "waiting") return job.waiting_for.text;
 			if (kind === "retrying") return `An attempt failed. ${upper(text.split(" · ")[0] ?? "")}.`;
-			if (kind === "scheduled") return `Not due yet: it ${text}.`;
-			if (job.retry_count > 0) return `An attempt failed; the next one is due and starts with a free slot.`;
-			return job.key
-				? `It is in line. Jobs of the key ${job.key} run one after the other.`
-				: "It is due and starts with the next tick that has a free slot.";
+			if (kind === "scheduled") return `Not due yet: it ${text.split(" · ")[0]}.${job.key ? behind(job.key) : ""}`;
+			return `${job.retry_count > 0 ? "An attempt failed. In line for the next one: it" : "In line. It"} starts when its tenant, its task and a worker have room.${job.key ? behind(job.key) : ""}`;
 		case "running":
 			if (word === "cancelling") return "It was asked to stop and has not stopped yet.";
 			return job.progress?.message
@@ -115,7 +123,7 @@ function storySentence(job) {
 		case "done":
 			return `Done${took}${job.attempt > 1 ? `, at attempt ${job.attempt} of ${job.max_attempts}` : ""}${whole}.`;
 		case "failed":
-			return "The task said no, for good: it is not tried again by itself.";
+			return "It failed for good: it is not tried again by itself.";
 		case "dead_letter":
 			return job.reason === "retries_exhausted" || !job.reason
 				? `${job.max_attempts === 1 ? "The only attempt" : `All ${job.max_attempts} attempts`} failed. It rests here until someone retries it.`
@@ -124,6 +132,9 @@ function storySentence(job) {
 			return job.reason && job.reason !== "requested" ? `Cancelled: ${words(job.reason)}.` : "Cancelled on request.";
 	}
 }
+
+/** Whether others of its key stand before it, a job does not say. @param {string} key */
+const behind = key => ` Jobs of the key ${key} run one after the other.`;
 
 /** @param {string} text */
 const upper = text => `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`;
@@ -161,11 +172,11 @@ export function jsonCard(title, value) {
 export function factsOf(job) {
 	/** @type {[string, Child | Child[]][]} */
 	const facts = [
-		["Created", timeAgo(job.created_at)],
-		["Due", job.status === "pending" && job.run_at ? timeAgo(job.run_at) : null],
-		["Start by", job.start_by && exact(job.start_by)],
-		["Started", job.started_at && timeAgo(job.started_at)],
-		["Finished", job.completed_at && timeAgo(job.completed_at)],
+		["Created", timeInFull(job.created_at)],
+		["Due", job.status === "pending" && job.run_at ? timeInFull(job.run_at) : null],
+		["Start by", job.start_by && timeInFull(job.start_by)],
+		["Started", job.started_at && timeInFull(job.started_at)],
+		["Finished", job.completed_at && timeInFull(job.completed_at)],
 		["Retries", `at most ${job.max_retries}`],
 		["Key", job.key && h("span", { class: "mono" }, job.key)],
 		["Worker", job.worker],

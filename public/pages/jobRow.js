@@ -22,8 +22,8 @@ export function jobRow(first) {
 		"tr",
 		null,
 		h("td", { class: "col-id" }, link),
-		h("td", { class: "col-task", title: job.task }, job.task),
-		h("td", { class: "col-tenant", title: job.tenant_id }, job.tenant_id),
+		h("td", { class: "col-task", title: job.task }, h("span", { class: "name" }, job.task)),
+		h("td", { class: "col-tenant", title: job.tenant_id }, h("span", { class: "name" }, job.tenant_id)),
 		status,
 		h("td", { class: "col-created" }, timeAgo(job.created_at)),
 		times,
@@ -42,7 +42,7 @@ export function jobRow(first) {
 				{ class: "state" },
 				statusWord(kind, word),
 				job.status === "running" && job.progress && h("progress", { max: 100, value: job.progress.percent, "aria-label": "Progress" }),
-				h("span", { class: job.status === "done" ? "why mono" : "why", title: text }, text),
+				text && h("span", { class: job.status === "done" ? "why mono" : "why", title: text }, text),
 			),
 		);
 		const { waited, ran } = timing(job);

@@ -1,15 +1,17 @@
-/** Overview: is it well, and how much is there to do? Tiles that are doors to the jobs behind them, and two charts. */
+/** Overview: is it well, how much is there to do, and what needs a person? Tiles that are doors to the jobs behind them, charts, and two cards. */
 
 import { lineChart } from "../chart.js";
 import { now, ticking } from "../clock.js";
 import { draw, h, setText } from "../dom.js";
-import { ago, clockTime, count, plural } from "../format.js";
+import { ago, clockTime, count, counting, plural } from "../format.js";
 import { health, isUnused } from "../health.js";
 import { subscribe } from "../live.js";
 import { href } from "../router.js";
-import { columns, perMinute, samplesOf } from "../samples.js";
+import { collectingSince, columns, perMinute, samplesOf } from "../samples.js";
 import { mark } from "../status.js";
 import { firstSteps } from "./firstSteps.js";
+import { needsCard } from "./needsCard.js";
+import { nextSchedules } from "./nextSchedules.js";
 
 /** @import { Metrics, Page, Route } from "../types.js" */
 
@@ -31,7 +33,7 @@ export function overviewPage({ tenant }) {
 			"Finished per minute",
 			"",
 			() => finishedRate(tenant),
-			() => "over the last minute",
+			() => finishedNote(tenant),
 		),
 		tile(
 			"Done",
@@ -60,9 +62,11 @@ export function overviewPage({ tenant }) {
 		{ label: "waiting", className: "line-waiting" },
 		{ label: "running", className: "line-running" },
 	]);
+	const needs = needsCard(tenant, () => update());
+	const schedules = nextSchedules(tenant);
 	const body = h(
 		"div",
-		{ class: "ages" },
+		{ class: "ages overview" },
 		h("h1", { class: "offscreen" }, "Overview"),
 		healthLine,
 		h(
@@ -70,7 +74,8 @@ export function overviewPage({ tenant }) {
 			{ class: "tiles" },
 			tiles.map(({ element }) => element),
 		),
-		h("div", { class: "charts" }, throughput.element, depth.element),
+		h("div", { class: "pair charts" }, throughput.element, depth.element),
+		h("div", { class: "pair" }, needs.element, schedules.element),
 	);
 	const element = h("div", null);
 
@@ -78,7 +83,7 @@ export function overviewPage({ tenant }) {
 	let metrics = null;
 	const update = () => {
 		if (!metrics) return;
-		const { level, text, link } = health(metrics, now());
+		const { level, text, link } = health(metrics, now(), needs.count());
 		draw(healthLine, [level, text], () => [
 			h(
 				"p",
@@ -110,10 +115,12 @@ export function overviewPage({ tenant }) {
 			}
 			return isUnused(metrics) ? firstSteps(tenant) : body;
 		});
+		if (metrics) needs.update(metrics);
 		update();
 		const samples = samplesOf(tenant);
-		throughput.set(columns(samples, [perMinute(samples, 1), perMinute(samples, 2)]));
-		depth.set(columns(samples, [samples.map(sample => sample[3]), samples.map(sample => sample[4])]));
+		const since = sinceWords(tenant);
+		throughput.set(columns(samples, [perMinute(samples, 1), perMinute(samples, 2)]), since && `${since}; a rate takes half a minute.`);
+		depth.set(columns(samples, [samples.map(sample => sample[3]), samples.map(sample => sample[4])]), since && `${since}.`);
 	});
 
 	return {
@@ -121,6 +128,8 @@ export function overviewPage({ tenant }) {
 		element,
 		close() {
 			end();
+			needs.close();
+			schedules.close();
 			throughput.close();
 			depth.close();
 		},
@@ -167,6 +176,20 @@ function waitingNote({ delayed, blocked, ready }) {
 function finishedRate(tenant) {
 	const rate = perMinute(samplesOf(tenant), 2).at(-1);
 	return rate === null || rate === undefined ? "–" : count(rate);
+}
+
+/** A rate over less than a minute says so. @param {string | null} tenant */
+function finishedNote(tenant) {
+	const since = collectingSince(samplesOf(tenant));
+	if (finishedRate(tenant) === "–" || since === null) return sinceWords(tenant).toLowerCase();
+	const collectedMs = Date.now() - since;
+	return collectedMs < 58_000 ? `over the last ${counting(collectedMs)}` : "over the last minute";
+}
+
+/** Since when there are numbers for a line or a rate. @param {string | null} tenant */
+function sinceWords(tenant) {
+	const since = collectingSince(samplesOf(tenant));
+	return since === null ? "" : `Collecting since ${clockTime(since, Date.now())}`;
 }
 
 /** @param {Metrics | null} metrics */

@@ -146,13 +146,20 @@ export function submitPage(route) {
 
 	/** @param {unknown} error */
 	function refuse(error) {
-		problem.textContent = messageOf(error);
-		if (!(error instanceof Problem)) return;
-		if (error.code.startsWith("tenant")) fields.tenant.fail(error.message);
-		for (const { pointer, detail } of error.errors) {
-			const [name = "", ...rest] = pointer.split("/").slice(1);
-			byPointer[name]?.fail(rest.length > 0 ? `${[name, ...rest].join(".")} ${detail}` : detail);
+		let told = false;
+		if (error instanceof Problem) {
+			if (error.code.startsWith("tenant")) {
+				fields.tenant.fail(error.message);
+				told = true;
+			}
+			for (const { pointer, detail } of error.errors) {
+				const [name = "", ...rest] = pointer.split("/").slice(1);
+				byPointer[name]?.fail(rest.length > 0 ? `${[name, ...rest].join(".")} ${detail}` : detail);
+				told ||= name in byPointer;
+			}
 		}
+		// What stands at a field is not said twice.
+		problem.textContent = told ? "" : messageOf(error);
 		const marked = form.querySelector("[aria-invalid]");
 		if (marked instanceof HTMLElement) marked.focus();
 	}

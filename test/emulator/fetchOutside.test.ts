@@ -185,7 +185,7 @@ describe("an address inside", () => {
 		const error = await forbidden(fetchWith({ resolve: async () => addresses })(`http://endpoint.example:${server.port}/`));
 		expect([error.forNow, error.message]).toEqual([
 			true,
-			"endpoint.example resolves to an address that is not public, and may not be called",
+			"endpoint.example resolves to an address that is not public, and may not be called unless TICKQ_OUTSIDE_ALLOW names it",
 		]);
 		expect(server.received).toEqual([]);
 	});

@@ -196,7 +196,7 @@ describe("startLoop", () => {
 			await loop.stop();
 		}));
 
-	it("shows among the workers with what it runs, and says so again when it is awake, a minute later at the earliest", () =>
+	it("shows among the workers with what it runs, and says so again when it is awake, half a minute later at the earliest", () =>
 		inLoop(async queue => {
 			const seen = async () => (await queue.call("listWorkers", "/api/workers", { tenant: null })).body.workers;
 			expect(await seen()).toEqual([
@@ -208,8 +208,8 @@ describe("startLoop", () => {
 				}),
 			]);
 			for (const [after, at] of [
-				[59_999, "00:00.000"],
-				[1, "01:00.000"],
+				[29_999, "00:00.000"],
+				[1, "00:30.000"],
 			] as const) {
 				await queue.clock.advance(after);
 				for (const ring of cron.ring) ring();

@@ -1,4 +1,5 @@
 /** Tasks that do what a pool has to stand. Each thread of the pool loads this file; they speak to the tests by their logs. */
+import { parentPort } from "node:worker_threads";
 import { defineTask, Failed, RetryAfter, Snooze, type TaskContext } from "tickq";
 import * as z from "zod";
 
@@ -52,6 +53,17 @@ export const tasks = {
 				said(context, "waits");
 				context.signal.addEventListener("abort", forever);
 			}),
+	}),
+	/** Does what libraries do that take any thread for their own. */
+	posts: defineTask({
+		async run(messages, context) {
+			for (const message of messages as unknown[]) parentPort!.postMessage(message);
+			await turn();
+			parentPort!.close();
+			await turn();
+			said(context, "posted");
+			return "posted";
+		},
 	}),
 	exit: defineTask({
 		run(_, context) {

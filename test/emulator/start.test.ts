@@ -1,9 +1,12 @@
 /** The server's role, and several of them on one file: as processes, so that what one writes is another's to hear. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { folder, json, post, type Running, run, start } from "./processes.ts";
+import { ended, folder, json, post, ROOT, type Running, run, start } from "./processes.ts";
 
 const server = (args: readonly string[], options: Parameters<typeof start>[2] = {}): Promise<Running> =>
 	start("start.js", [...(args.includes("--no-http") ? [] : ["--port", "0"]), "--database", "a.db", ...args], options);
@@ -35,6 +38,23 @@ describe("npm start", { timeout: 30_000 }, () => {
 		expect(await json(`${one.url}/api/jobs/${id}?wait_ms=5000`)).toMatchObject({ status: "done" });
 		await stops(one);
 		expect(one.lines.at(-1)).toMatchObject({ level: "info", message: "SIGTERM: stopping" });
+	});
+
+	// Bug: npm and its shell ended, and the program went on, held the port and answered.
+	it("ends with npm, when npm is told to", async () => {
+		const npm = spawn("npm", ["start", "--silent", "--", "--port", "0", "--database", join(folder(), "a.db")], {
+			cwd: ROOT,
+			stdio: ["ignore", "pipe", "ignore"],
+		});
+		ended.push(() => npm.kill("SIGKILL"));
+		const lines = createInterface({ input: npm.stdout });
+		const [first] = (await once(lines, "line")) as [string];
+		const { url } = JSON.parse(first);
+		expect((await fetch(`${url}/health`)).status).toBe(200);
+		npm.kill("SIGTERM");
+		// Its output ends when nobody is left who holds it.
+		await once(lines, "close");
+		await expect(fetch(`${url}/health`)).rejects.toThrow();
 	});
 
 	it("--no-work only accepts, until a tick by hand; --no-http runs what the other accepted, as soon as it is there", async () => {

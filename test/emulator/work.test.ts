@@ -12,7 +12,7 @@ import { startAttempt } from "../../lib/runJob.ts";
 import { createGate, history, inQueue, read, submit } from "../functions/inQueue.ts";
 import { serveRemote } from "../functions/remote.ts";
 import { type Harness, settle } from "../support/harness.ts";
-import { ended, folder, json, post, ROOT, run, start } from "./processes.ts";
+import { ended, folder, json, post, run, start } from "./processes.ts";
 
 interface Given {
 	readonly worker: RemoteWorker;
@@ -22,10 +22,14 @@ interface Given {
 	between: ((path: string) => Response | undefined) | null;
 }
 /** A worker whose requests reach the queue without a network. */
-async function working(queue: Harness, tasks: TaskRegistry, { concurrency = 5, graceMs = 5000, key = "" } = {}): Promise<Given> {
+async function working(
+	queue: Harness,
+	tasks: TaskRegistry,
+	{ concurrency = 5, graceMs = 5000, key = "", between = null as Given["between"] } = {},
+): Promise<Given> {
 	await serveRemote(queue, ...Object.keys(tasks));
 	const app = compose(functions, () => queue.deps);
-	const given: { -readonly [K in keyof Given]: Given[K] } = { worker: null as unknown as RemoteWorker, sent: [], between: null };
+	const given: { -readonly [K in keyof Given]: Given[K] } = { worker: null as unknown as RemoteWorker, sent: [], between };
 	const { clock, random, log } = queue.deps;
 	given.worker = new RemoteWorker(
 		{
@@ -279,6 +283,70 @@ describe("a remote worker", () => {
 			await stop(queue, given);
 		}));
 
+	it("says once whom it serves, as soon as the queue has answered, and waits for jobs from then on", () =>
+		inQueue(async queue => {
+			const given = await working(queue, { a: defineTask({ run: () => 1 }), b: defineTask({ run: () => 2 }) });
+			await queue.clock.advance(60_000);
+			expect(queue.logs.filter(({ message }) => message.startsWith("serving"))).toMatchObject([
+				{ level: "info", message: "serving a, b at http://queue.test as ts-1" },
+			]);
+			expect(given.sent.slice(0, 2).map(({ body }) => body.wait_ms)).toEqual([0, 20_000]);
+			expect(given.sent.length).toBeLessThan(6);
+			await stop(queue, given);
+		}));
+
+	// Bug: a worker that was sent to the wrong address asked there for ever.
+	describe("that is refused", () => {
+		const problem = (status: number, code: string) => () => Response.json({ code, detail: "why it is not" }, { status });
+		const text = (status: number) => () => new Response("<html>", { status });
+		const told = async ({ worker }: Given) => Promise.race([worker.refused, Promise.resolve("asks again")]);
+		it.each([
+			["404 of another program", text(404), "no tickq answers at http://queue.test: POST /api/leases is answered with 404"],
+			["405 of another program", text(405), "no tickq answers at http://queue.test: POST /api/leases is answered with 405"],
+			["422", problem(422, "validation_failed"), "http://queue.test refuses to lease jobs: why it is not (422 validation_failed)"],
+			["404", problem(404, "not_found"), "http://queue.test refuses to lease jobs: why it is not (404 not_found)"],
+		])("with %s asks for no more jobs, and tells why", (_, between, why) =>
+			inQueue(async queue => {
+				const given = await working(queue, { remote: defineTask({ run: () => 1 }) }, { between });
+				expect(await told(given)).toBe(why);
+				await queue.clock.advance(120_000);
+				expect(given.sent).toHaveLength(1);
+				await stop(queue, given);
+			}),
+		);
+
+		it.each([401, 403, 408, 425, 429, 500, 503])("with %d asks again", status =>
+			inQueue(async queue => {
+				const given = await working(queue, { remote: defineTask({ run: () => 1 }) }, { between: problem(status, "some_code") });
+				await queue.clock.advance(10_000);
+				expect(given.sent.length).toBeGreaterThan(2);
+				given.between = null;
+				const job = await submit(queue, { task: "remote" });
+				await queue.clock.advance(30_000);
+				expect((await read(queue, job.id)).status).toBe("done");
+				await stop(queue, given);
+			}),
+		);
+
+		it("by a queue that it served before ends what runs; a 404 of something before that queue it asks again", () => {
+			const gate = createGate();
+			return inQueue(async queue => {
+				const given = await working(queue, { gate: gate.task });
+				const job = await submit(queue, { task: "gate" });
+				await queue.clock.advance(100);
+				for (const answer of [text(404), problem(422, "validation_failed")]) {
+					expect(await told(given)).toBe("asks again");
+					given.between = path => (path === "/api/leases" ? answer() : undefined);
+					await queue.clock.advance(60_000);
+				}
+				expect(await told(given)).toContain("refuses to lease jobs");
+				await gate.attempts[0]!.finish("in good order");
+				await stop(queue, given);
+				expect(await read(queue, job.id)).toMatchObject({ status: "done", result: "in good order" });
+			});
+		});
+	});
+
 	it("fails a job whose ending the queue refuses, and none beside it", () => {
 		const tasks = {
 			large: defineTask({ run: () => "x".repeat(9000) }),
@@ -443,15 +511,19 @@ describe("tickq", { timeout: 30_000 }, () => {
 		const unknown = await run("tickq.js", ["work", "--tasks", "nothing"]);
 		expect(unknown.err).toContain('there is no task "nothing"');
 		const missing = await run("tickq.js", ["work", "--tasks", "./nothing.ts"]);
-		expect(missing.err).toContain("the tasks cannot be loaded");
+		expect(missing.err).toContain("the tasks cannot be loaded: Cannot find module 'nothing.ts'\n      → --tasks ./tasks/index.ts");
 		expect(missing.err).not.toContain("    at ");
+		const cwd = folder();
+		writeFileSync(join(cwd, "bad.mts"), "export const task = 1;");
+		const bad = await run("tickq.js", ["work", "--tasks", "./bad.mts"], { cwd });
+		expect(bad.err).toContain("the tasks cannot be loaded: bad.mts must export `tasks`\n      → mend the file");
 	});
 
 	it("works: runs tasks of a module of one's own for a server elsewhere, and ends in good order", async () => {
 		const cwd = folder();
 		writeFileSync(
 			join(cwd, "mine.ts"),
-			`import { defineTask } from ${JSON.stringify(join(ROOT, "lib/index.ts"))};
+			`import { defineTask } from "tickq";
 export const tasks = {
 	double: defineTask({ run: (n: number) => 2 * n }),
 	spin: defineTask({ timeoutMs: 300, retry: { maxRetries: 0 }, run() { for (;;); } }),
@@ -477,6 +549,19 @@ export const tasks = {
 		worker.child.kill("SIGTERM");
 		expect(await worker.exit).toBe(0);
 		expect(await json(`${server.url}/api/jobs/${slow.id}`)).toMatchObject({ status: "pending", retry_count: 0, lost_count: 0 });
+	});
+
+	it("ends where there is no queue, with code 1 and a line that says so", async () => {
+		const server = createServer((_, response) => response.writeHead(404).end("nothing here")).listen(0, "127.0.0.1");
+		await once(server, "listening");
+		ended.push(() => server.close());
+		const { port } = server.address() as { port: number };
+		const { code, out } = await run("tickq.js", ["work", "--url", `http://127.0.0.1:${port}`, "--tasks", "echo", "--log-format", "json"]);
+		expect(code).toBe(1);
+		expect(JSON.parse(out.trim().split("\n").at(-1)!)).toMatchObject({
+			level: "error",
+			message: `no tickq answers at http://127.0.0.1:${port}: POST /api/leases is answered with 404; it is not asked again`,
+		});
 	});
 
 	it("works on while its server is away, and ends when told to", async () => {

@@ -3,12 +3,13 @@ import { PROBLEMS } from "../../lib/problem.ts";
 import { inQueue } from "./inQueue.ts";
 
 describe("describeProblem", () => {
-	it("answers status, title and operations of a code", () =>
+	it("answers status, title, remedy and operations of a code", () =>
 		inQueue(async queue => {
 			expect((await queue.call("describeProblem", "/docs/problems/job_finished", { tenant: null })).body).toEqual({
 				code: "job_finished",
 				status: 409,
 				title: "The job is not one to cancel",
+				remedy: "It has ended. Retry it, or copy it.",
 				operations: ["cancelJob"],
 			});
 		}));

@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import type { TenantStore } from "../../lib/storage/storage.ts";
+import type { Harness } from "../support/harness.ts";
 import { inQueue, tick } from "./inQueue.ts";
 import { call, jobsOf, made } from "./inSchedules.ts";
 
@@ -62,4 +64,18 @@ describe("getSchedule", () => {
 		inQueue(async queue => {
 			expect((await call.get(queue, "hourly", "*")).body.code).toBe("tenant_invalid");
 		}));
+
+	// Bug: PostgreSQL takes no text with a NUL in it, and the answer was a 500.
+	it.each(["%00", "a%00b", "-a", "a%2Fb", "%ED%A0%80", "%F0%9F%98%80", "x".repeat(91)])(
+		"does not look for %s, which no schedule can be called, and neither do its siblings",
+		name =>
+			inQueue(async queue => {
+				queue.deps.storage.tenant = () => {
+					const refuse = () => Promise.reject(new Error("invalid byte sequence"));
+					return { tenant: "acme", getSchedule: refuse, deleteSchedule: refuse } as unknown as TenantStore;
+				};
+				for (const ask of [call.get, call.remove, call.run, (q: Harness) => call.update(q, { paused: true }, name)])
+					expect((await ask(queue, name)).body).toMatchObject({ status: 404, code: "schedule_not_found" });
+			}),
+	);
 });

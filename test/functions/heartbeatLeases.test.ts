@@ -169,4 +169,19 @@ describe("heartbeatLeases", () => {
 				expect([lease, status, body.errors?.[0]?.pointer]).toEqual([lease, 422, pointer]);
 			}
 		}));
+
+	// Bug: a round of statements for each token that one job was named with.
+	it("asks for a job under three tokens at most, and answers each entry: beyond that they are lost", () =>
+		inQueue(async queue => {
+			await serveRemote(queue);
+			await submit(queue, { task: "remote" });
+			const leased = await leaseOne(queue);
+			const wrong = Array.from({ length: 997 }, (_, i) => ({ id: leased.id, lease_token: String(1_000_000 + i) }));
+			const before = queue.deps.storage.worker.statements();
+			const { body } = await heartbeat(queue, [wrong[0]!, leaseOf(leased), ...wrong, leaseOf(leased)]);
+			expect(queue.deps.storage.worker.statements() - before).toBeLessThanOrEqual(4);
+			expect(body.leases).toHaveLength(1000);
+			const held = body.leases.flatMap(({ status }: { status: string }, i: number) => (status === "held" ? [i] : []));
+			expect(held).toEqual([1, 999]);
+		}));
 });

@@ -2,7 +2,7 @@ import { defineTask } from "tickq";
 import { describe, expect, it } from "vitest";
 import { functions } from "../../functions/all.ts";
 import { operations } from "../../lib/contract.ts";
-import type { WorkerStore } from "../../lib/storage/storage.ts";
+import { StorageUnavailable, type WorkerStore } from "../../lib/storage/storage.ts";
 import { answered, type Harness, settle, toRequest } from "../support/harness.ts";
 import { createGate, history, inQueue, read, startTicking, submit, tick } from "./inQueue.ts";
 import { askForJobs, leaseOf, leaseOne, serveRemote, settleWith } from "./remote.ts";
@@ -89,7 +89,7 @@ describe("leaseJobs", () => {
 					["slow", undefined],
 					["slow", 100],
 					["remote", undefined],
-					["remote", 3_600_000],
+					["remote", 600_000],
 				] as const)
 					await submit(queue, { task, timeout_ms });
 				const { jobs } = (await askForJobs(queue, { tasks: ["slow", "remote"], limit: 10 })).body;
@@ -98,7 +98,7 @@ describe("leaseJobs", () => {
 						["slow", 120_000, "task"],
 						["slow", 100, "job"],
 						["remote", 60_000, "queue"],
-						["remote", 900_000, "job"],
+						["remote", 600_000, "job"],
 					]),
 				);
 			},
@@ -312,7 +312,7 @@ describe("leaseJobs", () => {
 		it("looks no more often than its platform lets it", () =>
 			inQueue(async queue => {
 				await serveRemote(queue);
-				const limited = { ...queue, deps: { ...queue.deps, platform: { attemptMs: 1000, looksMax: 4 } } };
+				const limited = { ...queue, deps: { ...queue.deps, platform: { looksMax: 4 } } };
 				const before = statements(queue);
 				const waited = waiting(limited);
 				for (let i = 0; i < 20; i++) {
@@ -411,5 +411,14 @@ describe("leaseJobs", () => {
 				const { status, body } = await askForJobs(queue, more);
 				expect([more, status, body.errors?.[0]?.pointer]).toEqual([more, 422, pointer]);
 			}
+		}));
+
+	// Bug: the jobs were claimed, and nobody was told.
+	it("answers the jobs that it has claimed although the store cannot say what is due next", () =>
+		inQueue(async queue => {
+			await serveRemote(queue);
+			await submit(queue, { task: "remote" });
+			queue.deps.storage.worker.nextDue = () => Promise.reject(new StorageUnavailable("away"));
+			expect(await askForJobs(queue, { limit: 2 })).toMatchObject({ status: 200, body: { jobs: [{ attempt: 1 }], next_wake_at: null } });
 		}));
 });

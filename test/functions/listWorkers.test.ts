@@ -21,6 +21,7 @@ describe("listWorkers", () => {
 					{
 						name: "py-1",
 						kind: "remote",
+						status: "live",
 						tasks: ["remote", "render"],
 						running: 1,
 						first_seen_at: "2026-01-01T00:00:00.000Z",
@@ -74,5 +75,23 @@ describe("listWorkers", () => {
 			expect(await names("")).toEqual(["c", "b", "a"]);
 			expect(await names("?limit=2")).toEqual(["c", "b"]);
 			expect((await workers(queue, "?limit=0")).body.code).toBe("query_invalid");
+		}));
+
+	it("tells who is there from who has gone: the former were seen in the last 75 s, and come first", () =>
+		inQueue(async queue => {
+			await askForJobs(queue, { worker: "a" });
+			await queue.clock.advance(1000);
+			await askForJobs(queue, { worker: "b" });
+			await queue.clock.advance(74_000);
+			const states = async () => (await workers(queue)).body.workers.map(({ name, status }: Record<string, string>) => [name, status]);
+			expect(await states()).toEqual([
+				["b", "live"],
+				["a", "live"],
+			]);
+			await queue.clock.advance(1);
+			expect(await states()).toEqual([
+				["b", "live"],
+				["a", "gone"],
+			]);
 		}));
 });

@@ -408,6 +408,19 @@ describe("processTick", () => {
 			["a symbol", Symbol("s"), "Symbol(s)"],
 			["an object", { a: 1 }, "[object Object]"],
 			["an error without a message", new TypeError(), "TypeError"],
+			[
+				"an error with a cause",
+				new TypeError("fetch failed", { cause: Object.assign(new Error("getaddrinfo ENOTFOUND mail.example"), { code: "ENOTFOUND" }) }),
+				"fetch failed (getaddrinfo ENOTFOUND mail.example)",
+			],
+			[
+				"an error of several causes",
+				new TypeError("fetch failed", {
+					cause: Object.assign(new AggregateError([Object.assign(new Error("connect"), { code: "ECONNREFUSED" })]), {}),
+				}),
+				"fetch failed (ECONNREFUSED: connect)",
+			],
+			["an error whose cause is no error", new Error("no", { cause: 5 }), "no"],
 		])("may be any thrown value: %s", (_, thrown, message) =>
 			fail(
 				thrown,
@@ -631,7 +644,7 @@ describe("processTick", () => {
 			["the job's", { timeoutMs: 5000 }, { timeout_ms: 100 }, 100],
 			["the task's", { timeoutMs: 5000 }, {}, 5000],
 			["the process's", {}, {}, 60_000],
-			["the longest there is", { timeoutMs: 86_400_000 }, { timeout_ms: 86_400_000 }, 900_000],
+			["the longest there is", { timeoutMs: 86_400_000 }, {}, 900_000],
 		])("are %s", (_, task, job, ms) => {
 			const gate = createGate(task);
 			return inQueue(

@@ -57,8 +57,8 @@ describe("runSchedule", () => {
 					nextAt: null,
 				} as const;
 				const acme = queue.deps.storage.tenant("acme");
-				await acme.putSchedule({ name: "gone", task: "gone", payload: "{}", ...times }, queue.clock.now());
-				await acme.putSchedule({ name: "misfit", task: "mail", payload: '{"to":7}', ...times }, queue.clock.now());
+				await acme.putSchedule({ name: "gone", task: "gone", payload: "{}", ...times }, queue.clock.now(), 10);
+				await acme.putSchedule({ name: "misfit", task: "mail", payload: '{"to":7}', ...times }, queue.clock.now(), 10);
 				expect((await call.run(queue, "gone")).body.code).toBe("unknown_task");
 				expect((await call.run(queue, "misfit")).body.code).toBe("invalid_payload");
 			},

@@ -376,7 +376,7 @@ describe("settleLeases", () => {
 					{ ...leaseOf(leased), outcome: "done", result: "first" },
 					{ ...leaseOf(leased), outcome: "failed", error: "second" },
 				);
-				expect(body.results.map(({ status }: { status: string }) => status)).toEqual(["done", "done"]);
+				expect(body.results).toMatchObject([{ status: "done" }, { problem: { code: "lease_lost" } }]);
 				expect(await read(queue, leased.id)).toMatchObject({ status: "done", result: "first", error: null });
 			}));
 
@@ -567,4 +567,68 @@ describe("settleLeases", () => {
 			}
 			expect((await settleWith(queue)).body.errors[0].pointer).toBe("/results");
 		}));
+
+	// Bug: a round of statements for each token that one job was named with.
+	it("asks for a job under three tokens at most: beyond that its leases are lost", () =>
+		inQueue(async queue => {
+			const leased = await given(queue);
+			const wrong = Array.from({ length: 998 }, (_, i) => ({ id: leased.id, lease_token: String(1_000_000 + i), outcome: "done" }));
+			const before = queue.deps.storage.worker.statements();
+			const { body } = await settleWith(queue, wrong[0]!, { ...leaseOf(leased), outcome: "done", result: 7 }, ...wrong);
+			expect(queue.deps.storage.worker.statements() - before).toBeLessThanOrEqual(3 * 12);
+			const [first, second, ...others] = body.results;
+			expect([first.problem.code, second.status]).toEqual(["lease_lost", "done"]);
+			expect(others.every(({ problem }: { problem?: { code: string } }) => problem?.code === "lease_lost")).toBe(true);
+			expect(await read(queue, leased.id)).toMatchObject({ status: "done", result: 7 });
+		}));
+
+	// Bug: the second was answered 200 "failed", as if it had been taken.
+	it.each([
+		["failed", "done"],
+		["done", "failed"],
+		["done", "retry"],
+		["done", "snooze"],
+		["failed", "retry"],
+		["failed", "release"],
+		["retry", "done"],
+		["retry", "failed"],
+		["snooze", "done"],
+		["release", "failed"],
+		["cancelled", "done"],
+	])("refuses another ending under a token that has ended its attempt: %s, then %s", (first, second) =>
+		inQueue(async queue => {
+			const leased = await given(queue);
+			const settleAs = (outcome: string) => settleWith(queue, { ...leaseOf(leased), outcome, retry_after_ms: 1000 });
+			const ended = await settleAs(first);
+			expect(ended.status).toBe(200);
+			const before = await read(queue, leased.id);
+			expect(await settleAs(second)).toMatchObject({ status: 409, body: { code: "lease_lost" } });
+			expect(await settleAs(first)).toMatchObject({ status: 200, body: ended.body });
+			expect(await read(queue, leased.id)).toEqual(before);
+		}),
+	);
+
+	it("answers a retry that was taken although a cancel was asked for, or no attempt was left, when it is sent again", () =>
+		inQueue(async queue => {
+			const [last, stopped] = [await given(queue, { max_retries: 0 }), await given(queue)];
+			await queue.call("cancelJob", `/api/jobs/${stopped.id}/cancel`, { method: "POST" });
+			const results = [last, stopped].map(leased => ({ ...leaseOf(leased), outcome: "retry", error: "no" }));
+			for (let i = 0; i < 2; i++)
+				expect((await settleWith(queue, ...results)).body.results).toMatchObject([{ status: "dead_letter" }, { status: "cancelled" }]);
+		}));
+
+	// Bug: one worker could hold everybody's jobs of a task for ten years.
+	it.each(["tenant", "task"])("holds the jobs of a %s for an hour at most, and its own for as long as it says", scope =>
+		inQueue(async queue => {
+			const leased = await given(queue);
+			const other = await submit(queue, { task: "remote" });
+			const ms = 10 * 365 * 24 * 3_600_000;
+			await settleWith(queue, { ...leaseOf(leased), outcome: "retry", error: "busy", retry_after_ms: ms, retry_scope: scope });
+			expect(Date.parse((await read(queue, leased.id)).run_at) - queue.clock.now()).toBe(ms);
+			await queue.clock.advance(3_599_000);
+			expect((await askForJobs(queue)).body.jobs).toEqual([]);
+			await queue.clock.advance(1000);
+			expect(await leaseOne(queue)).toMatchObject({ id: other.id });
+		}),
+	);
 });

@@ -170,10 +170,20 @@ describe("submitJob", () => {
 				expect(queue.deps.storage.worker.statements()).toBe(before);
 			}));
 
+		it("may not ask for more time than an attempt may take", () =>
+			inQueue(async queue => {
+				await seen(queue, "render");
+				for (const task of ["echo", "render"])
+					expect((await queue.call("submitJob", "/api/jobs", { body: { task, timeout_ms: 900_001 } })).body).toMatchObject({
+						code: "body_invalid",
+						errors: [{ pointer: "/timeout_ms", code: "too_big" }],
+					});
+			}));
+
 		it("may run longer than this platform lets its own tasks run", () =>
 			inQueue(async queue => {
 				await seen(queue, "render");
-				const deps = { ...queue.deps, platform: { attemptMs: 1000, looksMax: 10 } };
+				const deps = { ...queue.deps, platform: { looksMax: 10 }, config: { ...queue.deps.config, timeoutMsMax: 1000 } };
 				const status = async (task: string) =>
 					(await answered(functions.submitJob(toRequest("/api/jobs", { body: { task, timeout_ms: 60_000 } }), deps))).status;
 				expect(await status("render")).toBe(201);

@@ -115,9 +115,19 @@ describe("updateSchedule", () => {
 					...{ missed: "skip", overlap: "queue", paused: false, maxRetries: 0, nextAt: queue.clock.now() + HOUR_MS },
 				},
 				queue.clock.now(),
+				10,
 			);
 			expect((await call.update(queue, { paused: true }, "old")).body).toMatchObject({ paused: true });
 			expect((await call.update(queue, { payload: {} }, "old")).body.code).toBe("unknown_task");
+		}));
+
+	it("does not bring one back that is deleted at the same moment", () =>
+		inQueue(async queue => {
+			await made(queue);
+			const [changed, deleted] = await Promise.all([call.update(queue, { overlap: "skip" }), call.remove(queue)]);
+			expect(deleted.status).toBe(204);
+			expect([200, 404]).toContain(changed.status);
+			expect((await call.get(queue)).status).toBe(404);
 		}));
 
 	it("does not know another tenant's", () =>

@@ -53,8 +53,17 @@ describe("fingerprintOf", () => {
 		expect(many.size).toBeGreaterThan(19_000);
 	});
 
-	it("takes a long message in no time", () => {
-		expect(fingerprintOf({ message: `${"a".repeat(1_000_000)}1` })).toMatch(/^f_/);
+	// Bug: a stack of 60,000 line breaks, or one word as long, took seconds of the server's only thread.
+	it.each([
+		["a long message", { message: `${"a".repeat(1_000_000)}1` }],
+		["line breaks", { message: "x", stack: "\n".repeat(1_000_000) }],
+		["blanks", { message: "x", stack: " ".repeat(1_000_000) }],
+		["one long word", { message: "x", stack: `    at ${"a".repeat(1_000_000)}` }],
+		["lines that look like Python's", { message: "x", stack: `${'  File "'.repeat(100_000)}` }],
+	])("looks at a bounded part of %s", (_, error) => {
+		const before = process.cpuUsage().user;
+		failureOf(error, 1);
+		expect(process.cpuUsage().user - before).toBeLessThan(500_000);
 	});
 });
 

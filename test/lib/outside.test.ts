@@ -142,7 +142,7 @@ describe("a refusal", () => {
 			"hunter2",
 		])
 			expect(refusal(address).message).not.toContain("hunter2");
-		expect(refusal("http://10.0.0.1/x").message).toBe("10.0.0.1 is private, and may not be called");
+		expect(refusal("http://10.0.0.1/x").message).toBe("10.0.0.1 is private, and may not be called unless TICKQ_OUTSIDE_ALLOW names it");
 	});
 });
 

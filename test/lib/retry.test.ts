@@ -65,6 +65,15 @@ describe("retryAfterMs", () => {
 		expect([ask(""), ask("soon")]).toEqual([null, null]);
 	});
 
+	// Bug: an endpoint could put its job off until 2089.
+	it("believes a server for a day at most", () => {
+		const dayMs = 24 * 3_600_000;
+		for (const text of ["99999999999", "86401", "9".repeat(400), "Fri, 02 Jan 2026 00:00:01 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"])
+			expect([text, ask(text)]).toEqual([text, dayMs]);
+		expect(ask("86399")).toBe(dayMs - 1000);
+		expect(ask(2 * dayMs)).toBe(2 * dayMs);
+	});
+
 	it("never answers anything but null or a number that is not below 0, whatever the text", () => {
 		fc.assert(
 			fc.property(fc.oneof(fc.string(), fc.date().map(String), fc.double()), after => {

@@ -272,7 +272,7 @@ describe("however many look, a slot is one job", () => {
 					...{ missed: "skip", overlap: "queue", paused: false, nextAt: queue.clock.now() + MINUTE_MS },
 				};
 				const acme = one.storage.tenant("acme");
-				for (let i = 0; i < 5; i++) await acme.putSchedule({ ...schedule, name: `s${i}` }, queue.clock.now());
+				for (let i = 0; i < 5; i++) await acme.putSchedule({ ...schedule, name: `s${i}` }, queue.clock.now(), 10);
 				const second: FireDeps = { ...mine.deps, random: createTestRandom(), store: other.storage.worker };
 				for (let slot = 1; slot <= 10; slot++) {
 					await queue.clock.advance(MINUTE_MS);
@@ -342,8 +342,42 @@ describe("however many look, a slot is one job", () => {
 			const { worker } = queue.deps.storage;
 			const failing: FireDeps["store"]["insertJobFor"] = (tenant, job, nowMs) =>
 				job.tags?.includes("schedule:b") ? Promise.reject(new StorageUnavailable("away")) : worker.insertJobFor(tenant, job, nowMs);
-			await expect(fire(queue, { insertJobFor: failing })).rejects.toThrow("away");
-			expect((await Promise.all(["a", "b", "c"].map(name => jobsOf(queue, name)))).map(jobs => jobs.length)).toEqual([1, 0, 1]);
+			const counts = async () => (await Promise.all(["a", "b", "c"].map(name => jobsOf(queue, name)))).map(jobs => jobs.length);
+			await fire(queue, { insertJobFor: failing });
+			expect(await counts()).toEqual([1, 0, 1]);
+			expect(queue.logs).toContainEqual(expect.objectContaining({ level: "error", schedule: "b", tenant_id: "acme", error: "away" }));
+			expect(await lastOf(queue, "b")).toEqual({ last_at: null, last_job_id: null, next_at: "2026-01-01T01:01:00.000Z" });
+			// Not at once: whoever is asked again and again has no time for others.
+			await fire(queue);
+			expect(await counts()).toEqual([1, 0, 1]);
+			await queue.clock.advance(MINUTE_MS);
+			await fire(queue);
+			expect(await counts()).toEqual([1, 1, 1]);
+			expect(await lastOf(queue, "b")).toMatchObject({ last_at: "2026-01-01T01:00:00.000Z", next_at: "2026-01-01T02:00:00.000Z" });
+		}));
+
+	it("and makes one job of a slot that was put off again and again, also when another has come since", () =>
+		inQueue(async queue => {
+			await made(queue, { cron: "*/10 * * * *", missed: "one" });
+			await until(queue, "00:10");
+			const failing = () => Promise.reject(new Error("no"));
+			for (let i = 0; i < 10; i++) {
+				await fire(queue, { insertJobFor: failing });
+				await queue.clock.advance(MINUTE_MS);
+			}
+			await fire(queue);
+			expect(await jobsOf(queue)).toHaveLength(1);
+			expect(await lastOf(queue)).toMatchObject({ last_at: "2026-01-01T00:20:00.000Z", next_at: "2026-01-01T00:30:00.000Z" });
+		}));
+
+	it("and fails where one cannot even be put off, after the others have their jobs", () =>
+		inQueue(async queue => {
+			for (const name of ["a", "b", "c"]) await made(queue, { name });
+			await until(queue, "01:00");
+			const { worker } = queue.deps.storage;
+			const failing: FireDeps["store"]["moveSchedule"] = (schedule, moved) =>
+				schedule.name === "a" ? Promise.reject(new StorageUnavailable("away")) : worker.moveSchedule(schedule, moved);
+			await expect(fire(queue, { moveSchedule: failing })).rejects.toThrow("away");
 			await fire(queue);
 			expect((await Promise.all(["a", "b", "c"].map(name => jobsOf(queue, name)))).map(jobs => jobs.length)).toEqual([1, 1, 1]);
 		}));
@@ -358,6 +392,7 @@ describe("a schedule that no longer fits", () => {
 				...more,
 			},
 			queue.clock.now(),
+			10,
 		);
 
 	it("makes jobs of a task that nobody has: they wait for whoever brings it", () =>

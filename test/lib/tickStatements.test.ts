@@ -191,6 +191,7 @@ describe("what a tick reckons with", () => {
 					nextAt: now,
 				},
 				now,
+				10,
 			);
 		}
 		await queue.fresh().worker.cancelLate(10, now + 1);

@@ -52,12 +52,14 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 		await page.close();
 	});
 
-	it("marks the field that the server refuses", async () => {
+	it("marks the field that the server refuses, and says why once", async () => {
 		const { page } = await open("#/submit");
 		await page.getByLabel("Task", { exact: true }).selectOption("flaky");
 		await page.getByLabel("Payload, as JSON").fill('{"fail_times":"x"}');
 		await page.getByRole("button", { name: "Submit", exact: true }).click();
 		await page.getByText("must be a number, not a string").first().waitFor();
+		expect(await page.getByText("must be a number, not a string").count()).toBe(1);
+		expect(await page.locator("form").textContent()).not.toContain("/api/tasks");
 		await page.close();
 	});
 
@@ -142,8 +144,8 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 		await page.getByRole("button", { name: "Run again…" }).click();
 		await page.getByLabel("First 3").check();
 		await page.keyboard.press("Enter");
-		await page.getByText("stopped: not all of the first ones worked").waitFor();
-		await page.getByText("3 of 4 put back in line.").waitFor();
+		await page.getByText(/^stopped: \d of its first 3 jobs failed again$/).waitFor();
+		await page.getByText("3 of 4 put back in line. The others were left as they were.").waitFor();
 		expect(wrong).toEqual([]);
 		await page.close();
 	});
@@ -192,7 +194,7 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 		await page.close();
 	});
 
-	it("makes a schedule, pauses it, and keeps the focus where it was", async () => {
+	it("makes a schedule, pauses it, keeps the focus where it was, and changes it", async () => {
 		const { page, wrong } = await open("#/system/schedules?tenant=clock");
 		await page.getByText("No schedule yet of clock.").waitFor();
 		await page.getByRole("button", { name: "New schedule…" }).click();
@@ -209,6 +211,78 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 		await page.getByRole("button", { name: "Resume nightly" }).waitFor();
 		expect(await page.evaluate("document.activeElement.textContent")).toBe("Resume");
 		expect(await call("GET", "/api/schedules/nightly", "clock")).toMatchObject({ paused: true, cron: "30 2 * * *" });
+
+		await page.getByRole("button", { name: "Edit nightly" }).click();
+		await page.getByLabel("Cron line").fill("nonsense");
+		await page.keyboard.press("Enter");
+		await page.locator(".field-error:not(:empty)").waitFor();
+		await page.getByLabel("Cron line").fill("0 4 * * *");
+		await page.getByLabel("Payload, as JSON").fill('{"edited":true}');
+		await page.getByRole("button", { name: "Save", exact: true }).last().click();
+		await page.getByText("nightly is changed.").waitFor();
+		const changed = { paused: true, cron: "0 4 * * *", timezone: "Europe/Zurich", payload: { edited: true } };
+		expect(await call("GET", "/api/schedules/nightly", "clock")).toMatchObject(changed);
+		// The refused cron line answers 422, which the console of a browser notes.
+		expect(wrong.filter(text => !text.includes("422"))).toEqual([]);
+		await page.close();
+	});
+
+	it("sets a tenant's webhook, and says why an address is refused", async () => {
+		const { page } = await open("#/system/schedules?tenant=hooks");
+		const address = page.getByLabel("Address to call when a job ends");
+		await expect.poll(() => address.isEnabled(), { timeout: 6000 }).toBe(true);
+		await address.fill("https://example.com/hooks");
+		await address.press("Enter");
+		await page.getByText("hooks's next jobs call https://example.com/hooks when they end.").waitFor();
+		expect(await call("GET", "/api/webhook", "hooks")).toEqual({ url: "https://example.com/hooks" });
+		await address.fill("http://127.0.0.1/");
+		await address.press("Enter");
+		await page.locator(".webhook .field-error:not(:empty)").waitFor();
+		expect(await call("GET", "/api/webhook", "hooks")).toEqual({ url: "https://example.com/hooks" });
+		await page.close();
+	});
+
+	it("says of a waiting job only what is known", async () => {
+		await call("POST", "/api/leases", "*", { worker: "far-away", tasks: ["elsewhere"] });
+		const { id } = await call("POST", "/api/jobs", "waiting", { task: "elsewhere" });
+		const keyed = await call("POST", "/api/jobs", "waiting", { task: "elsewhere", key: "k1", delay_ms: 600_000 });
+		const { page, wrong } = await open(`#/jobs/${id}`);
+		await page.getByText("In line. It starts when its tenant, its task and a worker have room.").waitFor();
+
+		/** The list of tasks with what the task of the job is made to say. */
+		const say = async (told: Record<string, unknown>) => {
+			await page.unroute("**/api/tasks");
+			await page.route("**/api/tasks", async route => {
+				const { tasks, ...rest } = (await (await route.fetch()).json()) as { tasks: { name: string }[] };
+				await route.fulfill({ json: { ...rest, tasks: tasks.map(task => (task.name === "elsewhere" ? { ...task, ...told } : task)) } });
+			});
+			await page.goto(`${emulator.url}/#/`);
+			await page.goto(`${emulator.url}/#/jobs/${id}`);
+		};
+		await say({ served_by: "nobody" });
+		await page.getByText("No worker serves elsewhere now. It starts when one comes.").waitFor();
+		const probes_at = new Date(Date.now() + 40_000).toISOString();
+		await say({ served_by: "remote workers", circuits_open: 1, circuits: [{ tenant_id: "waiting", probes_at }] });
+		await page.getByText(/waiting's jobs of elsewhere wait since they kept failing alike; one probes at \d\d:\d\d:\d\d\./).waitFor();
+		await say({ served_by: "remote workers", circuits_open: 1, circuits: [{ tenant_id: "another", probes_at }] });
+		await page.getByText("In line. It starts when").waitFor();
+
+		await page.goto(`${emulator.url}/#/jobs/${keyed.id}`);
+		await page.getByText(/starts in 9 m \d\d s at the earliest\. Jobs of the key k1 run one after the other\./).waitFor();
+		expect(wrong).toEqual([]);
+		await page.close();
+	});
+
+	it("draws no axis before it has numbers, and lists what needs a person", async () => {
+		await Promise.all([fail("needs", 2), submitEcho()]);
+		const { page, wrong } = await open("#/?tenant=needs");
+		await page.locator(".needs").getByText("2 dead letters").waitFor();
+		await page.locator(".needs").getByRole("link", { name: "told to fail" }).waitFor();
+		await page.getByText("a rate takes half a minute").waitFor();
+		await page.locator(".tile").getByText("collecting since").waitFor();
+		expect(await page.locator(".chart").first().locator("canvas").count()).toBe(0);
+		await page.goto(`${emulator.url}/#/?tenant=beta`);
+		await page.locator(".needs").getByText("Nothing needs you.").waitFor();
 		expect(wrong).toEqual([]);
 		await page.close();
 	});
@@ -219,7 +293,7 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 		const { page, wrong } = await open("#/");
 		await page.setViewportSize({ width: 390, height: 844 });
 		const pages: [hash: string, text: string][] = [
-			["#/", "Throughput"],
+			["#/", "Needs you"],
 			["#/jobs?task=flaky", "told to fail"],
 			[`#/jobs?fingerprint=${fingerprint}`, "told to fail"],
 			[`#/jobs/${job?.id}`, "its group of dead letters"],
@@ -227,7 +301,7 @@ describe.skipIf(CHROMIUM === undefined)("the dashboard (needs Chromium: set CHRO
 			[`#/dead-letters/${fingerprint}?task=flaky&reason=retries_exhausted`, "Its jobs"],
 			["#/submit", "As curl"],
 			["#/system", "Seen in the last week"],
-			["#/system/tasks", "this process"],
+			["#/system/tasks", "ready"],
 			["#/system/schedules?tenant=phone", "No schedule yet"],
 			["#/system/bulk-actions?tenant=phone", "No bulk action yet"],
 		];

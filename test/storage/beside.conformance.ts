@@ -4,7 +4,18 @@
  */
 import { expect } from "vitest";
 import { type Job, LOSSES_MAX, type Reason, type Status, statusOf } from "../../lib/job.ts";
-import type { JobFilter, JobReader, Moved, NewBulkAction, NewSchedule, Schedule, WorkerSeen } from "../../lib/storage/storage.ts";
+import {
+	type JobFilter,
+	type JobReader,
+	type Moved,
+	type NewBulkAction,
+	type NewSchedule,
+	REMOTE_TASKS_MAX,
+	REMOTE_WORKERS_MAX,
+	type Schedule,
+	TooManyTasks,
+	type WorkerSeen,
+} from "../../lib/storage/storage.ts";
 import { CANCELLED, DAY, type Desk, DONE, FAILED, LEASE_MS, MINUTE, RELEASE, retryIn, T0, TASKS } from "./desk.ts";
 import type { Suite } from "./execution.conformance.ts";
 
@@ -102,7 +113,8 @@ const schedule = (more: Partial<NewSchedule> = {}): NewSchedule => ({
 	...more,
 });
 const put = (q: Desk, more: Partial<NewSchedule> = {}, tenant = "acme") =>
-	q.tenant(tenant).putSchedule(schedule(more), q.now) as Promise<Schedule>;
+	q.tenant(tenant).putSchedule(schedule(more), q.now, 100) as Promise<Schedule>;
+const change = (q: Desk, more: Partial<NewSchedule>, tenant = "acme") => q.tenant(tenant).changeSchedule(schedule(more), q.now);
 
 export function besideConformance({ describe, it, race }: Suite): void {
 	describe("a filter", () => {
@@ -429,6 +441,39 @@ export function besideConformance({ describe, it, race }: Suite): void {
 			expect(await q.states(all.slice(0, 4))).toEqual(["failed", "failed", "failed", "failed"]);
 		});
 
+		it("stops when a job of its canary is not there any more", async q => {
+			const all = await failed(q, 6);
+			const { id } = await start(q, { canary: 2 });
+			await carryOut(q);
+			const [first, second] = await q.claim({ limit: 2 });
+			await q.finish(first!, FAILED);
+			await q.tenant().deleteJob(first!, q.now);
+			await q.finish(second!);
+			q.now += 1000;
+			await carryOut(q);
+			expect(await q.tenant().getBulkAction(id)).toMatchObject({
+				status: "stopped",
+				reason: expect.stringMatching(/^canary_failed: 1 of its first 2 jobs /),
+			});
+			expect(await q.states(all.slice(0, 4))).toEqual(["failed", "failed", "failed", "failed"]);
+		});
+
+		for (const action of ["retry", "delete"] as const)
+			it(`waits for webhooks that are to be told before it can ${action} their jobs`, async q => {
+				const all = await failed(q, 4);
+				const hooked = await failed(q, 1, { webhookUrl: "https://example.com/hook" });
+				const young = await failed(q, 2);
+				const { id } = await start(q, { action });
+				expect(sorted(ids(await carryOut(q)))).toEqual(young);
+				q.now += 1000;
+				expect(await carryOut(q)).toEqual([]);
+				expect(await q.tenant().getBulkAction(id)).toMatchObject({ status: "running", seen: 2, changed: 2 });
+				await q.worker.tellWebhooks(await q.worker.untoldWebhooks(10));
+				q.now += 1000;
+				expect(sorted(ids(await carryOut(q)))).toEqual([...all, ...hooked]);
+				expect(await q.tenant().getBulkAction(id)).toMatchObject({ status: "done", seen: 7, changed: 7, skipped: 0 });
+			});
+
 		it("is done where its canary is all there is", async q => {
 			await failed(q, 2);
 			const { id } = await start(q, { canary: 2 });
@@ -561,7 +606,7 @@ export function besideConformance({ describe, it, race }: Suite): void {
 			expect(await q.tenant("other").getSchedule("nightly")).toBeNull();
 			expect(await q.tenant("nobody").getSchedule("nightly")).toBeNull();
 			q.now += 5;
-			const changed = await put(q, {
+			const changed = await change(q, {
 				cron: "0 4 * * *",
 				paused: true,
 				payload: "null",
@@ -589,10 +634,13 @@ export function besideConformance({ describe, it, race }: Suite): void {
 			expect(await q.tenant("nobody").deleteSchedule("nightly")).toBe(false);
 			expect(await q.tenant().deleteSchedule("nightly")).toBe(true);
 			expect(await q.tenant().deleteSchedule("nightly")).toBe(false);
+			// What is gone is not there again since somebody changes it at that moment.
+			expect(await change(q, {})).toBeNull();
+			expect(await change(q, {}, "nobody")).toBeNull();
 			expect((await q.operator.listSchedules(10)).map(({ tenant }) => tenant)).toEqual(["other"]);
 		});
 
-		it("is one of so many at most, where that is asked", async q => {
+		it("is one of so many at most", async q => {
 			const make = (name: string, most: number) => q.tenant().putSchedule(schedule({ name }), q.now, most);
 			expect(await make("one", 2)).toMatchObject({ name: "one" });
 			expect(await make("one", 2)).toBeNull();
@@ -601,7 +649,7 @@ export function besideConformance({ describe, it, race }: Suite): void {
 			expect(await q.tenant("other").putSchedule(schedule(), q.now, 1)).not.toBeNull();
 			const answers = await Promise.all(["a", "b", "c", "d", "e"].map(name => make(name, 4)));
 			expect(answers.filter(answer => answer !== null)).toHaveLength(2);
-			expect(await put(q, { name: "two" })).toMatchObject({ name: "two" });
+			expect(await change(q, { name: "two" })).toMatchObject({ name: "two" });
 		});
 
 		it("stands in a list by tenant and name", async q => {
@@ -649,7 +697,7 @@ export function besideConformance({ describe, it, race }: Suite): void {
 			await q.worker.moveSchedule(made, { lastAt: T0, nextAt: T0 + 2 * DAY, lastJobId: null });
 			expect(await q.tenant().getSchedule("nightly")).toEqual(moved);
 			// What is changed keeps what it has done.
-			expect(await put(q, { nextAt: T0 + DAY })).toEqual({ ...moved!, updatedAt: q.now });
+			expect(await change(q, { nextAt: T0 + DAY })).toEqual({ ...moved!, updatedAt: q.now });
 
 			const open = async () => (await q.worker.dueSchedules(10, T0 + DAY))[0]!.lastJobOpen;
 			expect(await open()).toBe(true);
@@ -739,9 +787,10 @@ export function besideConformance({ describe, it, race }: Suite): void {
 			const id = await q.submit({ webhookUrl: URL });
 			await q.finish(await q.claimOne(), FAILED);
 			const untold = await q.worker.untoldWebhooks(10);
-			// It is put back in line between: that end was told, the next one is not.
-			await q.retry(id);
+			// An end that is not told yet would be lost with a retry.
+			expect(await q.retry(id)).toMatchObject({ changed: false, job: { state: "failed" } });
 			await q.worker.tellWebhooks(untold);
+			expect(await q.retry(id)).toMatchObject({ changed: true });
 			await q.finish(await q.claimOne(), FAILED);
 			await q.worker.tellWebhooks(untold);
 			expect(ids(await q.worker.untoldWebhooks(10))).toEqual([id]);
@@ -837,12 +886,43 @@ export function besideConformance({ describe, it, race }: Suite): void {
 			expect((await q.operator.listTasks()).map(({ task }) => task)).toContain("remote");
 		});
 
+		it("make so many tasks known at most, also when many come at once", async q => {
+			const names = (from: number, n: number) => Array.from({ length: n }, (_, i) => `t${from + i}`);
+			const known = async () => (await q.operator.listTasks()).length;
+			const room = REMOTE_TASKS_MAX - (await known());
+			await seen(q, "first", { tasks: names(0, room - 10) });
+			const answers = await Promise.allSettled(
+				Array.from({ length: 6 }, (_, i) => seen(q, `w${i}`, { tasks: [...names(0, 3), ...names(20_000 + 4 * i, 4)] })),
+			);
+			expect(answers.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
+			for (const answer of answers) if (answer.status === "rejected") expect(answer.reason).toBeInstanceOf(TooManyTasks);
+			expect(await known()).toBe(REMOTE_TASKS_MAX - 2);
+			await seen(q, "known", { tasks: ["a", "t0"] });
+			// A program of one's own is not bound.
+			await seen(q, "own", { kind: "process", tasks: names(30_000, 5) });
+			expect(await known()).toBe(REMOTE_TASKS_MAX + 3);
+		});
+
+		it("are forgotten beyond a number, those first that were not there for longest, and no process", async q => {
+			await seen(q, "process", { kind: "process" });
+			q.now += 1;
+			for (let i = 0; i < REMOTE_WORKERS_MAX; i += 50) await Promise.all(Array.from({ length: 50 }, (_, j) => seen(q, `old${i + j}`)));
+			q.now += 1;
+			await Promise.all(Array.from({ length: REMOTE_WORKERS_MAX - 50 }, (_, i) => seen(q, `old${i + 50}`)));
+			await seen(q, "new");
+			await seen(q, "newer");
+			const names = (await q.operator.listWorkers(2 * REMOTE_WORKERS_MAX)).map(({ name }) => name);
+			expect(names).toHaveLength(REMOTE_WORKERS_MAX + 1);
+			expect(names).toEqual(expect.arrayContaining(["process", "new", "newer", "old50"]));
+			expect(names.filter(name => /^old[1-4]?[0-9]$/.test(name))).toHaveLength(48);
+		});
+
 		it("are told apart from tasks, which are listed with their limits", async q => {
 			await q.operator.setTask("b", { concurrency: 4, paused: true });
 			expect(await q.operator.listTasks()).toEqual([
-				{ task: "a", concurrency: null, paused: false, heldUntil: null, circuitsOpen: 0 },
-				{ task: "b", concurrency: 4, paused: true, heldUntil: null, circuitsOpen: 0 },
-				{ task: "c", concurrency: null, paused: false, heldUntil: null, circuitsOpen: 0 },
+				{ task: "a", concurrency: null, paused: false, heldUntil: null, circuitsOpen: 0, circuits: [] },
+				{ task: "b", concurrency: 4, paused: true, heldUntil: null, circuitsOpen: 0, circuits: [] },
+				{ task: "c", concurrency: null, paused: false, heldUntil: null, circuitsOpen: 0, circuits: [] },
 			]);
 		});
 	});

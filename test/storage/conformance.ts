@@ -28,6 +28,7 @@ import {
 	TASKS,
 } from "./desk.ts";
 import { executionConformance } from "./execution.conformance.ts";
+import { waitingConformance } from "./waiting.conformance.ts";
 
 export interface Opened {
 	readonly storage: Storage;
@@ -273,6 +274,7 @@ export function conformance(name: string, open: () => Promise<Opened>, { skip = 
 	vitestDescribe(name, () => {
 		executionConformance({ describe, it, race });
 		besideConformance({ describe, it, race });
+		waitingConformance({ describe, it, race });
 
 		describe("the table of moves", () => {
 			for (const row of TRANSITIONS)
@@ -1162,19 +1164,20 @@ export function conformance(name: string, open: () => Promise<Opened>, { skip = 
 				expect((await q.get(job.id)).progress).toBe('{"n":1}');
 			});
 
-			it("resets the losses", async q => {
+			it("leaves the losses as they are: a worker that says a word and goes away is lost all the same", async q => {
 				const id = await q.submit();
-				for (let i = 0; i < 3; i++) {
-					await q.lose(2);
-					expect(await q.get(id)).toMatchObject({ state: "ready", losses: 2 });
+				for (const [losses, state] of [
+					[1, "ready"],
+					[2, "ready"],
+					[3, "dead"],
+				] as const) {
 					const job = await q.claimOne();
-					await q.worker.extendLeases([leaseOf(job)], LEASE_MS, q.now);
-					expect((await q.get(id)).losses).toBe(0);
+					expect(await q.worker.extendLeases([leaseOf(job)], LEASE_MS, q.now)).toHaveLength(1);
 					await q.worker.forfeitLeases("worker", q.now);
 					await q.expire();
-					expect(await q.get(id)).toMatchObject({ state: "ready", losses: 1 });
-					await q.finish(await q.claimOne(), RELEASE);
+					expect(await q.get(id)).toMatchObject({ state, losses });
 				}
+				expect((await q.get(id)).reason).toBe("lease_lost");
 			});
 		});
 

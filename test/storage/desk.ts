@@ -39,7 +39,10 @@ export const DONE = { outcome: "done", result: "null" } as const;
 export const FAILED = { outcome: "failed", error: '{"message":"no"}', fingerprint: "f_no" } as const;
 export const RELEASE = { outcome: "release" } as const;
 export const CANCELLED = { outcome: "cancelled" } as const;
-export const retryIn = (delayMs: number, more: { fingerprint?: string; hold?: "tenant" | "task"; circuitFailures?: number } = {}): How => ({
+export const retryIn = (
+	delayMs: number,
+	more: { fingerprint?: string; hold?: "tenant" | "task"; circuitFailures?: number; circuitCounts?: false } = {},
+): How => ({
 	outcome: "retry",
 	delayMs,
 	error: '{"message":"again"}',

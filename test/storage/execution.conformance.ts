@@ -3,7 +3,7 @@
  * fingerprints, holds, circuits.
  */
 import { expect } from "vitest";
-import { CIRCUIT_PROBE_MS, LEASE_LOST_FINGERPRINT, LOSSES_MAX, type State } from "../../lib/job.ts";
+import { CIRCUIT_PROBE_MS, EVENTS_MAX, LEASE_LOST_FINGERPRINT, LOSSES_MAX, type State, TIMED_OUT_FINGERPRINT } from "../../lib/job.ts";
 import type { Claimed, Storage } from "../../lib/storage/storage.ts";
 import {
 	CANCELLED,
@@ -79,12 +79,15 @@ class LaneModel {
 			this.fingerprint = null;
 			close();
 		} else if (fails.length > 0) {
-			const [first] = fails;
-			const alike = fails.every(({ fingerprint }) => fingerprint === first!.fingerprint);
-			this.streak = !alike ? 0 : fails.length + (first!.fingerprint === this.fingerprint ? this.streak : 0);
-			this.fingerprint = alike ? first!.fingerprint : null;
-			const counted = fails.some(({ circuitFailures }) => circuitFailures !== undefined);
-			if (counted && (this.circuit || this.streak >= 3)) {
+			const counted = fails.filter(({ circuitCounts }) => circuitCounts !== false);
+			const [first] = counted;
+			if (first !== undefined) {
+				const alike = counted.every(({ fingerprint }) => fingerprint === first.fingerprint);
+				this.streak = !alike ? 0 : counted.length + (first.fingerprint === this.fingerprint ? this.streak : 0);
+				this.fingerprint = alike ? first.fingerprint : null;
+			}
+			const isOn = fails.some(({ circuitFailures }) => circuitFailures !== undefined);
+			if (isOn && (this.circuit || (counted.length > 0 && this.streak >= 3))) {
 				this.circuit = true;
 				hold(nowMs + CIRCUIT_PROBE_MS);
 			} else close();
@@ -342,6 +345,20 @@ export function executionConformance({ describe, it, race }: Suite): void {
 				expect((await kinds(q, job.id)).filter(kind => kind.startsWith("refused"))).toHaveLength(i % 2);
 		});
 
+		it("is nobody's where the id names another tail, and is not noted of a job that was never taken up", async q => {
+			const id = await q.submit();
+			const job = await lose(q);
+			await q.submit({ task: "b" });
+			const { id: fresh, tail } = (await q.all()).find(({ task }) => task === "b")!;
+			const late = (more: object) => q.worker.finishIfLeased([{ ...ending(job), ...more }], q.now);
+			expect(await late({ tail: job.tail + 1 })).toEqual([]);
+			expect(await late({ id: fresh, token: 1, tail })).toEqual([]);
+			expect(await kinds(q, id)).toEqual(["submitted", "claimed", "lost"]);
+			expect(await kinds(q, fresh)).toEqual(["submitted"]);
+			expect(await late({ tail: job.tail })).toEqual([]);
+			expect((await kinds(q, id)).at(-1)).toBe("refused done");
+		});
+
 		it("is gone with its job", async q => {
 			const id = await q.submit();
 			const job = await lose(q);
@@ -372,6 +389,172 @@ export function executionConformance({ describe, it, race }: Suite): void {
 			const history = await q.history(id);
 			expect(history.map(event => event.seq)).toEqual(Array.from({ length: job.seq }, (_, i) => i + 1));
 			expect(history.filter(event => event.kind === "claimed")).toHaveLength(job.claims);
+		});
+	});
+
+	describe("a history that grows", () => {
+		const until = async (q: Desk, id: number, seq: number): Promise<void> => {
+			while ((await q.get(id)).seq < seq) await q.finish(await q.claimOne(), RELEASE);
+		};
+		const whole = async (q: Desk, id: number): Promise<string[]> => {
+			const history = await q.history(id);
+			expect(history.map(event => event.seq)).toEqual(Array.from({ length: (await q.get(id)).seq }, (_, i) => i + 1));
+			return history.map(event => event.kind);
+		};
+
+		it("writes the first attempts that come to nothing one by one, and no more of them beyond a bound", async q => {
+			const id = await q.submit({ maxRetries: 5 });
+			await until(q, id, EVENTS_MAX);
+			const bound = (await q.get(id)).seq;
+			for (let i = 0; i < 20; i++) {
+				const job = await q.claimOne();
+				if (i % 3 === 0) {
+					q.now += LEASE_MS;
+					await q.expire();
+				} else await q.finish(job, i % 3 === 1 ? RELEASE : snooze(0));
+			}
+			expect(await q.get(id)).toMatchObject({ seq: bound, claims: (bound - 1) / 2 + 20, failures: 0 });
+			const kinds = await whole(q, id);
+			expect(kinds).toHaveLength(bound);
+			// What uses an attempt is written, and so is the end.
+			await q.finish(await q.claimOne(), retryIn(0));
+			await q.finish(await q.claimOne());
+			expect(await whole(q, id)).toEqual([...kinds, "claimed", "retry", "claimed", "done"]);
+		});
+
+		it("keeps an attempt behind which something was written", async q => {
+			const id = await q.submit();
+			const old = await q.claimOne();
+			await q.finish(old, RELEASE);
+			await until(q, id, EVENTS_MAX + 1);
+			const { seq } = await q.get(id);
+			const job = await q.claimOne();
+			await q.finish(old);
+			await q.finish(job, RELEASE);
+			expect((await whole(q, id)).slice(seq)).toEqual(["claimed", "refused", "released"]);
+			await q.finish(await q.claimOne(), RELEASE);
+			const last = await q.claimOne();
+			await q.cancel(id);
+			await q.finish(last, RELEASE);
+			expect((await whole(q, id)).slice(seq)).toEqual(["claimed", "refused", "released", "claimed", "cancel_requested", "cancelled"]);
+		});
+	});
+
+	describe("an attempt whose time is over", () => {
+		const BOUNDS = { heldMsMax: 10 * MINUTE, graceMs: 20_000 };
+		/** A worker that beats three times as often as its lease ends, until it is told that it has lost it; and then its lease ends. */
+		async function overrun(q: Desk, id: number, how: { beats?: number } = {}): Promise<void> {
+			const { token } = await q.claimOne();
+			for (let beats = 0; beats < (how.beats ?? Infinity); beats++) {
+				q.now += LEASE_MS / 3;
+				if ((await q.worker.extendLeases([{ id, token }], LEASE_MS, q.now, BOUNDS)).length === 0) break;
+			}
+			q.now = (await q.get(id)).leaseUntil ?? q.now;
+			expect(ids(await q.expire())).toEqual([id]);
+		}
+
+		it("has failed, and is tried again later", async q => {
+			const id = await q.submit({ timeoutMs: MINUTE });
+			await overrun(q, id);
+			const job = await q.get(id);
+			expect(job).toMatchObject({
+				state: "delayed",
+				failures: 1,
+				losses: 0,
+				reason: null,
+				fingerprint: TIMED_OUT_FINGERPRINT,
+				runAt: q.now + 2000,
+			});
+			expect(JSON.parse(job.error!)).toEqual({ message: "timed out after 80000 ms", attempt: 1, fingerprint: TIMED_OUT_FINGERPRINT });
+			expect(await q.kinds(id)).toEqual(["submitted", "claimed", "retry"]);
+			expect((await q.history(id)).at(-1)!.data).toEqual({ run_at: job.runAt, error: JSON.parse(job.error!) });
+			expect(await q.claim()).toEqual([]);
+			q.now += 2000;
+			await overrun(q, id);
+			expect(await q.get(id)).toMatchObject({ failures: 2, runAt: q.now + 4000 });
+		});
+
+		it("is a dead letter when the retries are spent, also where its job has no timeout", async q => {
+			const id = await q.submit({ maxRetries: 1 });
+			await overrun(q, id);
+			q.now += 2000;
+			await overrun(q, id);
+			expect(await q.get(id)).toMatchObject({
+				state: "dead",
+				reason: "retries_exhausted",
+				failures: 2,
+				losses: 0,
+				fingerprint: TIMED_OUT_FINGERPRINT,
+				completedAt: q.now,
+			});
+			expect(await q.kinds(id)).toEqual(["submitted", "claimed", "retry", "claimed", "dead_letter"]);
+			await q.retry(id);
+			await q.finish(await q.claimOne());
+			expect(await q.get(id)).toMatchObject({ state: "done", error: null, fingerprint: null });
+		});
+
+		it("is cancelled where that was asked for", async q => {
+			const id = await q.submit({ timeoutMs: MINUTE });
+			const { token } = await q.claimOne();
+			for (let i = 0; i < 7; i++) {
+				q.now += LEASE_MS / 3;
+				await q.worker.extendLeases([{ id, token }], LEASE_MS, q.now, BOUNDS);
+			}
+			await q.cancel(id);
+			q.now += LEASE_MS;
+			expect(await q.expire()).toMatchObject([{ id, state: "cancelled", reason: "requested" }]);
+			expect(await q.get(id)).toMatchObject({ failures: 0 });
+		});
+
+		it("is no failure when its worker went away before, or when it ends after all", async q => {
+			const id = await q.submit({ timeoutMs: MINUTE });
+			await overrun(q, id, { beats: 5 });
+			expect(await q.get(id)).toMatchObject({ state: "ready", failures: 0, losses: 1 });
+			const { token } = await q.claimOne();
+			for (let i = 0; i < 7; i++) {
+				q.now += LEASE_MS / 3;
+				expect(await q.worker.extendLeases([{ id, token }], LEASE_MS, q.now, BOUNDS)).toHaveLength(1);
+			}
+			await q.finish({ id, token }, RELEASE);
+			await overrun(q, id, { beats: 1 });
+			expect(await q.get(id)).toMatchObject({ state: "ready", failures: 0, losses: 1 });
+		});
+
+		it("is told apart when its worker says so only after the end of a long lease", async q => {
+			const id = await q.submit({ timeoutMs: 1000 });
+			const { token } = await q.claimOne({ leaseMs: MINUTE });
+			q.now += MINUTE / 2;
+			expect(await q.worker.extendLeases([{ id, token }], MINUTE, q.now, BOUNDS)).toEqual([]);
+			expect(await q.get(id)).toMatchObject({ state: "running", leaseUntil: T0 + MINUTE });
+			q.now = T0 + MINUTE;
+			expect(await q.expire()).toMatchObject([{ id, state: "delayed" }]);
+		});
+
+		it("is rehearsed as it is then done", async q => {
+			await q.line(2, i => ({ timeoutMs: 1000, maxRetries: i }));
+			const jobs = await q.claim({ limit: 2 });
+			q.now += 10_000;
+			await q.worker.extendLeases(
+				jobs.map(({ id, token }) => ({ id, token })),
+				LEASE_MS,
+				q.now,
+				BOUNDS,
+			);
+			q.now = T0 + 2 * LEASE_MS;
+			const { lost } = await q.worker.rehearse(q.request(), 10, q.now);
+			const key = (moved: { id: number; state: string; reason: string | null }) => `${moved.id} ${moved.state} ${moved.reason}`;
+			expect(lost.map(key).sort()).toEqual([`${jobs[0]!.id} dead retries_exhausted`, `${jobs[1]!.id} delayed null`].sort());
+			expect((await q.expire()).map(key).sort()).toEqual(lost.map(key).sort());
+		});
+
+		it("is bound by the longest that a lease is held, whatever its job says", async q => {
+			const id = await q.submit({ timeoutMs: DAY });
+			const { token } = await q.claimOne();
+			q.now += 10 * MINUTE;
+			expect(await q.worker.extendLeases([{ id, token }], DAY, q.now, BOUNDS)).toMatchObject([{ leaseUntil: q.now + BOUNDS.graceMs }]);
+			q.now += BOUNDS.graceMs;
+			expect(await q.worker.extendLeases([{ id, token }], DAY, q.now, BOUNDS)).toEqual([]);
+			expect(ids(await q.expire())).toEqual([id]);
 		});
 	});
 
@@ -794,7 +977,8 @@ export function executionConformance({ describe, it, race }: Suite): void {
 			q.now += CIRCUIT_PROBE_MS;
 			const probe = await q.claimOne();
 			await q.finish(probe, failure());
-			expect((await opened(probe.id)).length).toBe((await opened(jobs[2]!.id)).length === 2 ? 2 : 1);
+			expect(await opened(probe.id)).toEqual(probe.id === jobs[2]!.id ? ["retry"] : []);
+			expect((await q.history(probe.id)).at(-1)!.data.circuit).toBe("probe");
 
 			await q.fill(4, { tenant: "other", maxRetries: 0 });
 			const dead = await q.claim({ limit: 4 });
@@ -856,6 +1040,8 @@ export function executionConformance({ describe, it, race }: Suite): void {
 				}
 				let running: Claimed[] = [];
 				let opened = 0;
+				/** Attempts that jobs have used: none by a failure while the circuit was open. */
+				const used = new Map<number, number>();
 				for (let step = 0; step < 80; step++) {
 					if (random() < 0.4) q.now += upTo(45_000);
 					if (random() < 0.03) {
@@ -878,8 +1064,16 @@ export function executionConformance({ describe, it, race }: Suite): void {
 							.map(job => {
 								const fingerprint = `f_${upTo(5) === 0 ? 1 : 0}`;
 								const fails = () => retryIn(0, { fingerprint, ...(random() < 0.9 ? { circuitFailures: 3 } : {}) });
-								const holds = () => retryIn(1 + upTo(90_000), { fingerprint, hold: "tenant", circuitFailures: 3 });
+								const holds = () =>
+									retryIn(1 + upTo(90_000), {
+										fingerprint,
+										hold: "tenant",
+										circuitFailures: 3,
+										...(random() < 0.5 ? { circuitCounts: false } : {}),
+									});
+								const asks = () => retryIn(0, { fingerprint, circuitFailures: 3, circuitCounts: false });
 								const ways: (() => How)[] = [
+									asks,
 									fails,
 									fails,
 									fails,
@@ -897,6 +1091,10 @@ export function executionConformance({ describe, it, race }: Suite): void {
 						q.now,
 					);
 					expect(moved).toHaveLength(ending.size);
+					for (const [job, how] of ending) {
+						const probes = how.outcome === "retry" && how.circuitFailures !== undefined && lanes.get(job.tenant)!.circuit;
+						if (how.outcome === "failed" || (how.outcome === "retry" && !probes)) used.set(job.id, (used.get(job.id) ?? 0) + 1);
+					}
 					for (const [tenant, lane] of lanes)
 						lane.end(
 							[...ending].filter(([job]) => job.tenant === tenant).map(([, how]) => how),
@@ -909,6 +1107,7 @@ export function executionConformance({ describe, it, race }: Suite): void {
 					if ((await q.operator.counts()).done > 30) await q.fill(30, { maxRetries: 1000, tenant: upTo(2) === 0 ? "acme" : "other" });
 				}
 				expect(opened).toBeGreaterThan(5);
+				for (const { id, failures } of await q.all()) expect(failures, `attempts of job ${id}`).toBe(used.get(id) ?? 0);
 			});
 
 		race("opens and closes the same for all", async (q, racers, chance) => {

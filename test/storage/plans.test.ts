@@ -47,6 +47,7 @@ const SORTS: Record<string, string> = {
 	bulk: "the portion of each of a tenant's lanes",
 	refuse: "the endings of one call",
 	"list all": "the rows that one page looks at",
+	runnable: "the lanes that it looks at",
 };
 
 interface Caught {
@@ -163,6 +164,8 @@ async function live(q: Desk, name: (verb: string) => void): Promise<void> {
 	name("counts");
 	await q.operator.counts();
 	await q.tenant().counts();
+	name("runnable");
+	for (const tasks of [null, TASKS]) for (const store of [q.operator, q.tenant("t1")]) await store.runnable(tasks, 20, q.now);
 	name("list");
 	for (const query of LISTS) await q.tenant().listJobs({ ...query, limit: 20 });
 	name("list all");
@@ -193,8 +196,9 @@ async function live(q: Desk, name: (verb: string) => void): Promise<void> {
 	await q.operator.listBulkActions(5);
 	name("schedules");
 	const schedule = { name: "s", task: "a", payload: "{}", cron: "* * * * *", timezone: "UTC", missed: "one", overlap: "skip" } as const;
-	await q.tenant().putSchedule({ ...schedule, paused: false, maxRetries: 3, nextAt: q.now }, q.now);
+	await q.tenant().putSchedule({ ...schedule, paused: false, maxRetries: 3, nextAt: q.now }, q.now, 10);
 	await q.tenant().putSchedule({ ...schedule, name: "t", paused: true, maxRetries: 3, nextAt: q.now }, q.now, 10);
+	await q.tenant().changeSchedule({ ...schedule, name: "t", paused: true, maxRetries: 3, nextAt: null }, q.now);
 	for (const due of await q.worker.dueSchedules(5, q.now))
 		await q.worker.moveSchedule(due, { lastAt: q.now, nextAt: q.now + DAY, lastJobId: 1 });
 	await q.tenant().getSchedule("s");

@@ -259,6 +259,7 @@ const VERBS: readonly Verb[] = [
 				paused: false,
 				heldUntil: q.now + MINUTE,
 				circuitsOpen: 1,
+				circuits: [{ tenant, probesAt: q.now + MINUTE }],
 			});
 			expect(await q.operator.resetCircuit(task, tenant)).toBe(1);
 			await drop(q, { id });
@@ -351,7 +352,7 @@ const VERBS: readonly Verb[] = [
 	{
 		name: "putSchedule, dueSchedules, moveSchedule, deleteSchedule: one of it",
 		call: async (p, _, tenant) => {
-			const put = (await p.tenant(tenant).putSchedule(hourly(p.now), p.now))!;
+			const put = (await p.tenant(tenant).putSchedule(hourly(p.now), p.now, 10))!;
 			const due = (await p.worker.dueSchedules(10, p.now)).filter(schedule => schedule.tenant === tenant);
 			for (const schedule of due)
 				await p.worker.moveSchedule(schedule, { lastAt: schedule.nextAt, nextAt: p.now + 60 * MINUTE, lastJobId: null });

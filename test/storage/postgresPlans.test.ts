@@ -74,6 +74,9 @@ async function live(q: Desk, name: (verb: string) => void): Promise<void> {
 	name("nextDue");
 	q.now += 100;
 	await q.worker.nextDue(TASKS, q.now);
+	name("runnable");
+	for (const tasks of [null, TASKS])
+		for (const store of [q.operator, q.tenant("t1")]) expect(await store.runnable(tasks, 20, q.now)).toBeGreaterThan(0);
 	name("claim");
 	const jobs = await q.claim({ limit: 20 });
 	expect(jobs).toHaveLength(20);
@@ -131,8 +134,9 @@ async function live(q: Desk, name: (verb: string) => void): Promise<void> {
 		overlap: "skip",
 		paused: false,
 	} as const;
-	await q.tenant("t1").putSchedule({ ...nightly, maxRetries: 0, nextAt: q.now }, q.now);
+	await q.tenant("t1").putSchedule({ ...nightly, maxRetries: 0, nextAt: q.now }, q.now, 100);
 	await q.tenant("t1").putSchedule({ ...nightly, name: `n${q.draw()}`, maxRetries: 0, nextAt: null }, q.now, 100);
+	await q.tenant("t1").changeSchedule({ ...nightly, maxRetries: 1, nextAt: q.now }, q.now);
 	const [due] = await q.worker.dueSchedules(20, q.now);
 	await q.worker.moveSchedule(due!, { lastAt: q.now, nextAt: q.now + DAY, lastJobId: first!.id });
 	await q.tenant("t1").getSchedule("nightly");

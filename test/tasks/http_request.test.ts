@@ -89,7 +89,7 @@ async function run(payload: object, { secrets = [], failures = 0, onStart, call,
 	return {
 		ending,
 		answer: ending?.outcome === "done" ? JSON.parse(ending.result) : null,
-		error: ending !== null && "error" in ending ? JSON.parse(ending.error).message : "",
+		error: ending !== null && "error" in ending ? JSON.parse(ending.error ?? "{}").message : "",
 		shown: JSON.stringify([ending, logs]),
 	};
 }
@@ -312,6 +312,7 @@ describe("a status", () => {
 			return ending?.outcome === "retry" ? ending.delayMs : null;
 		};
 		expect(await delayOf("120")).toBe(120_000);
+		expect(await delayOf("99999999999")).toBe(24 * 3_600_000);
 		expect(await delayOf(new Date(Date.now() + 3_600_000).toUTCString())).toBeGreaterThan(3_500_000);
 		// Half of the first backoff's 2 s, by the random number of these tests.
 		expect(await delayOf("")).toBe(1000);
@@ -407,21 +408,24 @@ describe("trouble", () => {
 		for (const url of ["http://10.0.0.1/", "http://localhost/", "http://0x7f000001/", "http://[::ffff:169.254.169.254]/"]) {
 			const { ending, error } = await run({ url }, { allow: "" });
 			expect([url, ending?.outcome]).toEqual([url, "failed"]);
-			expect(error).toMatch(/may not be called$/);
+			expect(error).toMatch(/may not be called unless TICKQ_OUTSIDE_ALLOW names it$/);
 		}
 	});
 
 	it("is an end for good where a redirect leads inside", async () => {
 		const server = await serve(answering(307, "", { location: "http://169.254.169.254/latest/meta-data/" }));
 		const { ending, error } = await run({ url: server.url });
-		expect([ending?.outcome, error]).toEqual(["failed", "169.254.169.254 is link-local, and may not be called"]);
+		expect([ending?.outcome, error]).toEqual([
+			"failed",
+			"169.254.169.254 is link-local, and may not be called unless TICKQ_OUTSIDE_ALLOW names it",
+		]);
 	});
 
 	it("is a failed attempt where only the name leads inside, since it may not tomorrow", async () => {
 		const { ending, error } = await run({ url: "http://endpoint.example/" }, { resolve: async () => ["10.0.0.1"] });
 		expect([ending?.outcome, error]).toEqual([
 			"retry",
-			"endpoint.example resolves to an address that is not public, and may not be called",
+			"endpoint.example resolves to an address that is not public, and may not be called unless TICKQ_OUTSIDE_ALLOW names it",
 		]);
 	});
 

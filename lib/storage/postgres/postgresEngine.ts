@@ -83,10 +83,14 @@ const toEnding = (ending: Ending, i: number) => ({
 	delay_ms: "delayMs" in ending ? Math.max(0, Math.round(ending.delayMs)) : undefined,
 	result: "result" in ending ? ending.result : undefined,
 	error: "error" in ending ? ending.error : undefined,
-	fingerprint: "error" in ending ? ending.fingerprint : undefined,
+	fingerprint: "fingerprint" in ending ? ending.fingerprint : undefined,
 	hold: "hold" in ending ? ending.hold : undefined,
 	circuit_failures: "circuitFailures" in ending ? ending.circuitFailures : undefined,
+	circuit_counts: "circuitCounts" in ending ? ending.circuitCounts : undefined,
 });
+
+const scheduleText = ({ paused, maxRetries, nextAt, ...given }: NewSchedule): string =>
+	JSON.stringify({ ...given, paused: Number(paused), max_retries: maxRetries, next_at: nextAt });
 
 interface TurnEndings {
 	readonly endings: readonly Ending[];
@@ -164,9 +168,10 @@ export class PostgresEngine implements Engine {
 	tasks(): Promise<Row[]> {
 		return this.#driver.query(`SELECT task_id, name FROM ${this.#at}tasks`);
 	}
-	async writeTasks(names: readonly string[]): Promise<void> {
-		await this.#driver.query(`SELECT ${this.#at}write_tasks_1(ARRAY(SELECT jsonb_array_elements_text($1::text::jsonb)))`, [
+	async writeTasks(names: readonly string[], most?: number): Promise<void> {
+		await this.#driver.query(`SELECT ${this.#at}write_tasks_2(ARRAY(SELECT jsonb_array_elements_text($1::text::jsonb)), $2::int)`, [
 			JSON.stringify(names),
+			most ?? null,
 		]);
 	}
 	async makeLanes(gather: () => readonly (readonly [string, string])[], { concurrency, backlog }: StorageDefaults): Promise<Row[]> {
@@ -202,6 +207,10 @@ export class PostgresEngine implements Engine {
 	}
 	async tenantCounts(tenantId: number): Promise<Row | undefined> {
 		return (await this.#driver.query(read.tenantCounts(this.#at), [tenantId]))[0];
+	}
+	async runnable(taskIds: readonly number[] | null, tenantId: number | null, most: number, nowMs: number): Promise<number> {
+		const params = [taskIds === null ? null : list(taskIds), tenantId, most, nowMs];
+		return (await this.#driver.query(read.runnable(this.#at), params))[0]!.jobs;
 	}
 
 	/** Sends ids until each was looked at. Answers those that changed. */
@@ -298,7 +307,7 @@ export class PostgresEngine implements Engine {
 		]);
 	}
 	get #turnText(): string {
-		return `SELECT i, ${JOB_COLUMNS} FROM ${this.#at}turn_2($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint,
+		return `SELECT i, circuit, ${JOB_COLUMNS} FROM ${this.#at}turn_2($1::text::jsonb, $2::text::bigint[], $3::text::jsonb, $4::bigint, $5::bigint,
   $6::bigint, $7::bigint, $8::bigint, $9::text::int[], $10::int, $11::int, $12::bigint, $13::bigint, $14::bigint, $15::text, $16::boolean)`;
 	}
 
@@ -384,7 +393,15 @@ export class PostgresEngine implements Engine {
 				const seen = await this.#driver.query(
 					`SELECT refuse_2 AS id FROM ${this.#at}refuse_2($1::text::jsonb, $2::text::bigint[], $3::int, $4::bigint)`,
 					[
-						JSON.stringify(left.map((ending, i) => ({ i, id: ending.id, token: ending.token, data: refusedData(ending) }))),
+						JSON.stringify(
+							left.map((ending, i) => ({
+								i,
+								id: ending.id,
+								token: ending.token,
+								tail: ending.tail,
+								data: refusedData(ending),
+							})),
+						),
 						list(unique(ids(left))),
 						REFUSED_MAX,
 						nowMs,
@@ -483,16 +500,15 @@ export class PostgresEngine implements Engine {
 	async schedule(tenantId: number, name: string): Promise<Row | undefined> {
 		return (await this.#driver.query(records.schedule(this.#at), [tenantId, name]))[0];
 	}
-	async putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most?: number): Promise<Row | undefined> {
-		const { paused, maxRetries, nextAt, ...given } = schedule;
-		const [row] = await this.#driver.query(records.putSchedule(this.#at), [
-			tenantId,
-			JSON.stringify({ ...given, paused: Number(paused), max_retries: maxRetries, next_at: nextAt }),
-			most ?? null,
-			nowMs,
-		]);
+	async putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most: number): Promise<Row | undefined> {
+		const [row] = await this.#driver.query(records.putSchedule(this.#at), [tenantId, scheduleText(schedule), most, nowMs]);
 		this.#driver.announce();
 		return row!.schedule ?? undefined;
+	}
+	async changeSchedule(tenantId: number, schedule: NewSchedule, nowMs: number): Promise<Row | undefined> {
+		const [row] = await this.#driver.query(records.changeSchedule(this.#at), [tenantId, scheduleText(schedule), nowMs]);
+		this.#driver.announce();
+		return row;
 	}
 	async deleteSchedule(tenantId: number, name: string): Promise<boolean> {
 		return (await this.#driver.query(records.deleteSchedule(this.#at), [tenantId, name])).length > 0;

@@ -1,5 +1,6 @@
 /** What the store keeps beside jobs, on PostgreSQL: bulk actions, schedules, webhooks, workers. `at` stands before every name: the schema. */
 import { JOB_COLUMNS, S } from "../rows.ts";
+import { CIRCUITS_MAX, REMOTE_WORKERS_MAX } from "../storage.ts";
 
 /** Bulk actions that have ended stay so long; workers that were not seen. */
 const BULK_KEPT_MS = 30 * 24 * 60 * 60_000;
@@ -55,6 +56,16 @@ export const schedule = (at: string): string =>
 /** `$1` tenant, `$2` the schedule, `$3` most, `$4` now. */
 export const putSchedule = (at: string): string =>
 	`SELECT ${at}put_schedule_2($1::bigint, $2::text::jsonb, $3::bigint, $4::bigint) AS schedule`;
+/** `$1` tenant, `$2` the schedule, `$3` now. */
+export const changeSchedule = (at: string): string => `
+WITH u AS (
+  UPDATE ${at}schedules s SET task = g.task, payload = g.payload, cron = g.cron, timezone = g.timezone, missed = g.missed, overlap = g.overlap,
+    paused = g.paused, max_retries = g.max_retries, next_at = g.next_at, updated_at = $3::bigint
+  FROM jsonb_to_record($2::text::jsonb) AS g (name text, task text, payload text, cron text, timezone text, missed text, overlap text, paused smallint,
+    max_retries int, next_at bigint)
+  WHERE s.tenant_id = $1::bigint AND s.name = g.name RETURNING s.*),
+t AS (${touched(at, "u")})
+${withJobs(at, "SELECT * FROM u")}`;
 /** `$1` tenant, `$2` name. */
 export const deleteSchedule = (at: string): string => `
 WITH d AS (DELETE FROM ${at}schedules WHERE tenant_id = $1::bigint AND name = $2::text RETURNING id),
@@ -77,11 +88,14 @@ ${touched(at, "u")}`;
 export const untoldWebhooks = (at: string): string =>
 	`SELECT ${JOB_COLUMNS} FROM ${at}jobs WHERE ${UNTOLD} ORDER BY completed_at, id LIMIT $1::int`;
 
-/** `$1` name, `$2` kind, `$3` tasks, `$4` version, `$5` now. Nobody waits for whoever forgets the same workers. */
+/** `$1` name, `$2` kind, `$3` tasks, `$4` version, `$5` now. Nobody waits for whoever forgets the same workers. Who is too many is looked for when one has come. */
 export const seeWorker = (at: string): string => `
 WITH old AS (
   DELETE FROM ${at}workers WHERE name = ANY(ARRAY(
-    SELECT name FROM ${at}workers WHERE last_seen_at < $5::bigint - ${WORKER_KEPT_MS} AND name <> $1::text ORDER BY last_seen_at LIMIT ${FORGET_MAX} FOR UPDATE SKIP LOCKED)))
+    SELECT name FROM ${at}workers WHERE last_seen_at < $5::bigint - ${WORKER_KEPT_MS} AND name <> $1::text ORDER BY last_seen_at LIMIT ${FORGET_MAX} FOR UPDATE SKIP LOCKED))
+  OR name = ANY(ARRAY(
+    SELECT name FROM ${at}workers WHERE kind = 'remote' AND name <> $1::text AND $2::text = 'remote' AND NOT EXISTS (SELECT 1 FROM ${at}workers WHERE name = $1::text)
+    ORDER BY last_seen_at DESC, name LIMIT ${FORGET_MAX} OFFSET ${REMOTE_WORKERS_MAX - 1} FOR UPDATE SKIP LOCKED)))
 INSERT INTO ${at}workers AS w (name, kind, tasks, version, first_seen_at, last_seen_at)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::bigint, $5::bigint)
 ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, tasks = excluded.tasks, version = excluded.version,
@@ -90,7 +104,12 @@ export const workers = (at: string): string => `
 SELECT w.*, coalesce(r.jobs, 0)::bigint AS running FROM (SELECT * FROM ${at}workers ORDER BY last_seen_at DESC, name LIMIT $1::int) w
 LEFT JOIN (SELECT worker, count(*) AS jobs FROM ${at}jobs WHERE state = ${S.running} GROUP BY worker) r ON r.worker = w.name
 ORDER BY w.last_seen_at DESC, w.name`;
+/** Of a task `k`, named as the partial index is. */
+const openCircuits = (at: string): string =>
+	`${at}lane_state l WHERE l.task_id = k.task_id AND (l.circuit > 0 OR l.reopen_at IS NOT NULL) AND l.circuit = 1`;
 export const taskStates = (at: string): string => `
-SELECT k.name AS task, k.concurrency, k.paused, k.reopen_at,
-  (SELECT count(*) FROM ${at}lane_state l WHERE l.task_id = k.task_id AND (l.circuit > 0 OR l.reopen_at IS NOT NULL) AND l.circuit = 1) AS circuits
+SELECT k.name AS task, k.concurrency, k.paused, k.reopen_at, (SELECT count(*) FROM ${openCircuits(at)}) AS circuits_open,
+  (SELECT coalesce(json_agg(json_build_object('tenant', c.name, 'probes_at', c.reopen_at) ORDER BY c.name COLLATE "C"), '[]')::text FROM (
+    SELECT t.name, o.reopen_at FROM (SELECT l.lane_id, l.reopen_at FROM ${openCircuits(at)} OFFSET 0) o
+    CROSS JOIN LATERAL (SELECT name FROM ${at}tenants WHERE tenant_id = o.lane_id >> 16 OFFSET 0) t ORDER BY t.name COLLATE "C" LIMIT ${CIRCUITS_MAX}) c) AS circuits
 FROM ${at}tasks k ORDER BY k.name COLLATE "C"`;

@@ -39,6 +39,7 @@ export const checks = (at: string): string[] => [
    WHERE (state > ${S.running}) <> (completed_at IS NOT NULL AND expires_at IS NOT NULL)`,
 	`SELECT 'job ' || id || ' is out of order' AS what FROM ${at}jobs WHERE state IN (${S.ready}, ${S.delayed}) AND (ord & 4194303) <> (id & 4194303)`,
 	`SELECT 'job ' || id || ' has more failures than attempts' AS what FROM ${at}jobs WHERE failures > max_retries + 1 OR failures + losses > claims`,
+	`SELECT 'job ' || id || ' is overdue and does not run' AS what FROM ${at}jobs WHERE overdue <> 0 AND (overdue <> 1 OR state <> ${S.running})`,
 	`SELECT 'job ' || id || ' failed of nothing' AS what FROM ${at}jobs WHERE state IN (${S.failed}, ${S.dead}) AND (fingerprint IS NULL OR reason IS NULL)`,
 	`SELECT 'job ' || id || ' has told what it cannot' AS what FROM ${at}jobs
    WHERE webhook_told <> 0 AND (webhook_told <> 1 OR webhook_url IS NULL OR state <= ${S.running})`,

@@ -4,6 +4,7 @@ import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
 import { keepTold } from "./history.ts";
 import { counting, ordOf } from "./moves.ts";
+import { IS_TOLD } from "./webhooks.ts";
 
 /** Jobs that wait for their key go first: one that is passed its key while it is being cancelled would be counted twice. */
 const cancelWaiting = (states: string) => {
@@ -36,7 +37,7 @@ export const cancelStatements = (ids: readonly number[], defaults: StorageDefaul
 	];
 };
 
-const ENDED = `j.id IN (SELECT value FROM json_each(?1)) AND j.state > ${S.done}`;
+const ENDED = `j.id IN (SELECT value FROM json_each(?1)) AND j.state > ${S.done} AND ${IS_TOLD}`;
 /** Without a key: ready. With one: it takes the key if nobody has it and no other of this call comes before it, else it waits. */
 const RETRIED = `
 SELECT j.id, j.lane_id, j.state AS was, NULL AS due, CASE WHEN j.queue_key IS NULL THEN ${S.ready}

@@ -1,9 +1,9 @@
 /**
  * The circuit of a lane, and its hold: what follows for both from a batch of endings. Attempts that failed in a row, alike, with none done
  * between, are the lane's streak; with enough of them it opens, and the lane is held. When that hold has ended it probes: one job at a time,
- * until one is done. A done in a batch tells more than the failures beside it.
+ * until one is done. What fails until then uses no attempt. A done in a batch tells more than the failures beside it.
  */
-import { CIRCUIT_PROBE_MS } from "../../job.ts";
+import { CIRCUIT_PROBE_MS, HOLD_MS_MAX } from "../../job.ts";
 import { S } from "../rows.ts";
 
 const PROBE_AT = `?2 + ${CIRCUIT_PROBE_MS}`;
@@ -18,24 +18,28 @@ export const CIRCUIT_CLOSES = {
 };
 
 const FAILED = `outcome = 'retry' AND becomes <> ${S.cancelled}`;
+/** Not where a dependency said when to come back: such a failure only keeps a circuit open that is. */
+const COUNTS = `${FAILED} AND circuit_counts = 1`;
 const SUMS = [
 	"sum(outcome = 'done') AS dones",
 	`sum(${FAILED}) AS fails`,
-	`min(CASE WHEN ${FAILED} THEN fingerprint END) AS least`,
-	`max(CASE WHEN ${FAILED} THEN fingerprint END) AS greatest`,
+	`sum(${COUNTS}) AS counted`,
+	`min(CASE WHEN ${COUNTS} THEN fingerprint END) AS least`,
+	`max(CASE WHEN ${COUNTS} THEN fingerprint END) AS greatest`,
 	`max(CASE WHEN ${FAILED} THEN circuit_failures END) AS circuit_failures`,
-	`max(CASE WHEN ${FAILED} THEN place END) AS latest`,
-	`max(CASE WHEN ${FAILED} AND hold = 'tenant' AND due > ?2 THEN due END) AS held_until`,
+	`max(CASE WHEN ${COUNTS} THEN place END) AS latest`,
+	`min(max(CASE WHEN ${FAILED} AND hold = 'tenant' AND due > ?2 THEN due END), ?2 + ${HOLD_MS_MAX}) AS held_until`,
 ];
 
 /** Expressions over a lane as it was and the sums `m`. */
-const streak = (lane: string) => `CASE WHEN m.dones > 0 THEN 0 WHEN m.fails = 0 THEN ${lane}.streak WHEN m.least <> m.greatest THEN 0
-  WHEN m.least = ${lane}.streak_fingerprint THEN ${lane}.streak + m.fails ELSE m.fails END`;
+const streak = (lane: string) => `CASE WHEN m.dones > 0 THEN 0 WHEN m.counted = 0 THEN ${lane}.streak WHEN m.least <> m.greatest THEN 0
+  WHEN m.least = ${lane}.streak_fingerprint THEN ${lane}.streak + m.counted ELSE m.counted END`;
 const opens = (lane: string) =>
-	`(NOT m.dones AND m.fails > 0 AND m.circuit_failures IS NOT NULL AND (${lane}.circuit = 1 OR ${streak(lane)} >= m.circuit_failures))`;
+	`(NOT m.dones AND m.fails > 0 AND m.circuit_failures IS NOT NULL
+  AND (${lane}.circuit = 1 OR m.counted > 0 AND ${streak(lane)} >= m.circuit_failures))`;
 const circuit = (lane: string) => `CASE WHEN m.dones = 0 AND m.fails = 0 THEN ${lane}.circuit ELSE ${opens(lane)} END`;
 
-/** What is added to the statement that counts the lanes of endings: {place, lane_id, becomes, due, outcome, fingerprint, hold, circuit_failures}. */
+/** What is added to the statement that counts the lanes of endings: {place, lane_id, becomes, due, outcome, fingerprint, hold, circuit_failures, circuit_counts}. */
 export const CIRCUIT = {
 	sums: SUMS,
 	sets: [
@@ -47,6 +51,9 @@ export const CIRCUIT = {
 	],
 };
 
+/** Whether an attempt of job `j` that failed is a probe: asked before the lanes are counted. */
+export const PROBES = "coalesce((SELECT circuit FROM lanes WHERE lane_id = j.lane_id), 0)";
+
 /** A SELECT of the places of those that open a circuit: asked before the lanes are counted. @param endings a table of them */
 export const openers = (endings: string) => `SELECT m.latest FROM (SELECT lane_id, ${SUMS.join(", ")} FROM ${endings} GROUP BY +lane_id) m
-    CROSS JOIN lanes l ON l.lane_id = m.lane_id WHERE ${opens("l")} AND NOT (l.circuit = 1 AND l.reopen_at IS NOT NULL)`;
+    CROSS JOIN lanes l ON l.lane_id = m.lane_id WHERE ${opens("l")} AND l.circuit = 0`;

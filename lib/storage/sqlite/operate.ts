@@ -1,6 +1,6 @@
 /** What operators look at and set right: workers, tasks, circuits. */
 import { S } from "../rows.ts";
-import type { NewWorker } from "../storage.ts";
+import { CIRCUITS_MAX, type NewWorker, REMOTE_WORKERS_MAX } from "../storage.ts";
 import type { Statement } from "./driver.ts";
 
 /** How long a worker that was not there is still shown. */
@@ -13,8 +13,13 @@ ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, tasks = excluded.tasks, v
 		params: [name, kind, JSON.stringify(tasks), version, nowMs],
 	},
 	{
-		sql: "DELETE FROM workers WHERE name IN (SELECT name FROM workers WHERE last_seen_at < +?1 ORDER BY last_seen_at LIMIT 100)",
-		params: [nowMs - WORKER_KEEP_MS],
+		// Who is too many is looked for when one has come.
+		sql: `DELETE FROM workers WHERE name IN (
+  SELECT name FROM (SELECT name FROM workers WHERE last_seen_at < +?1 ORDER BY last_seen_at LIMIT 100)
+  UNION ALL SELECT name FROM (
+    SELECT name FROM workers WHERE kind = 'remote' AND name <> ?2 AND (SELECT kind = 'remote' AND first_seen_at = ?3 FROM workers WHERE name = ?2)
+    ORDER BY last_seen_at DESC, name DESC LIMIT 100 OFFSET ${REMOTE_WORKERS_MAX - 1}))`,
+		params: [nowMs - WORKER_KEEP_MS, name, nowMs],
 	},
 ];
 export const workersStatement = (limit: number): Statement => ({
@@ -25,7 +30,10 @@ ORDER BY w.last_seen_at DESC, w.name`,
 });
 
 export const taskStatesStatement: Statement = {
-	sql: `SELECT name AS task, concurrency, paused, reopen_at, (SELECT count(*) FROM lanes l WHERE l.task_id = k.task_id AND l.circuit = 1) AS circuits
+	sql: `SELECT name AS task, concurrency, paused, reopen_at, (SELECT count(*) FROM lanes l WHERE l.task_id = k.task_id AND l.circuit = 1) AS circuits_open,
+  (SELECT json_group_array(json_object('tenant', c.name, 'probes_at', c.reopen_at)) FROM (
+    SELECT t.name, l.reopen_at FROM lanes l CROSS JOIN tenants t ON t.tenant_id = l.lane_id >> 16
+    WHERE l.task_id = k.task_id AND l.circuit = 1 ORDER BY t.name LIMIT ${CIRCUITS_MAX}) c) AS circuits
 FROM tasks k ORDER BY name`,
 	params: [],
 };

@@ -31,32 +31,34 @@ export const scheduleStatement = (tenantId: number, name: string): Statement => 
 
 const FIELDS = "tenant_id, name, task, payload, cron, timezone, missed, overlap, paused, max_retries, next_at, created_at, updated_at";
 const VALUES = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12";
-const PUT = `INSERT INTO schedules (${FIELDS}) VALUES (${VALUES})
-ON CONFLICT (tenant_id, name) DO UPDATE SET task = excluded.task, payload = excluded.payload, cron = excluded.cron, timezone = excluded.timezone,
-  missed = excluded.missed, overlap = excluded.overlap, paused = excluded.paused, max_retries = excluded.max_retries, next_at = excluded.next_at,
-  updated_at = excluded.updated_at
-RETURNING ${columns("")}`;
-const MAKE = `INSERT INTO schedules (${FIELDS}) SELECT ${VALUES} WHERE (SELECT count(*) FROM schedules WHERE tenant_id = ?1) < ?13
+const CHANGE = `UPDATE schedules SET task = ?3, payload = ?4, cron = ?5, timezone = ?6, missed = ?7, overlap = ?8, paused = ?9, max_retries = ?10,
+  next_at = ?11, updated_at = ?12 WHERE tenant_id = ?1 AND name = ?2 RETURNING ${columns("")}`;
+const PUT = `INSERT INTO schedules (${FIELDS}) SELECT ${VALUES} WHERE (SELECT count(*) FROM schedules WHERE tenant_id = ?1) < ?13
 ON CONFLICT DO NOTHING RETURNING ${columns("")}`;
 
-/** The rows of the last statement are the schedule, if it was put. */
-export function putScheduleStatements(tenantId: number, schedule: NewSchedule, nowMs: number, most?: number): Statement[] {
-	const params = [
-		tenantId,
-		schedule.name,
-		schedule.task,
-		schedule.payload,
-		schedule.cron,
-		schedule.timezone,
-		schedule.missed,
-		schedule.overlap,
-		Number(schedule.paused),
-		schedule.maxRetries,
-		schedule.nextAt,
-		nowMs,
-	];
-	return [CHANGED, most === undefined ? { sql: PUT, params } : { sql: MAKE, params: [...params, most] }];
-}
+const paramsOf = (tenantId: number, schedule: NewSchedule, nowMs: number) => [
+	tenantId,
+	schedule.name,
+	schedule.task,
+	schedule.payload,
+	schedule.cron,
+	schedule.timezone,
+	schedule.missed,
+	schedule.overlap,
+	Number(schedule.paused),
+	schedule.maxRetries,
+	schedule.nextAt,
+	nowMs,
+];
+/** The rows of the last statement are the schedule, if it was made, or changed. */
+export const putScheduleStatements = (tenantId: number, schedule: NewSchedule, nowMs: number, most: number): Statement[] => [
+	CHANGED,
+	{ sql: PUT, params: [...paramsOf(tenantId, schedule, nowMs), most] },
+];
+export const changeScheduleStatements = (tenantId: number, schedule: NewSchedule, nowMs: number): Statement[] => [
+	CHANGED,
+	{ sql: CHANGE, params: paramsOf(tenantId, schedule, nowMs) },
+];
 /** The rows of the last statement are those that were deleted. */
 export const deleteScheduleStatements = (tenantId: number, name: string): Statement[] => [
 	CHANGED,

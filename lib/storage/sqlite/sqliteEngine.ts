@@ -22,6 +22,7 @@ import { endedStatement, extendStatement, finishStatements } from "./finish.ts";
 import * as operate from "./operate.ts";
 import * as read from "./read.ts";
 import { refuseStatements } from "./refuse.ts";
+import { runnableStatement } from "./runnable.ts";
 import * as schedules from "./schedules.ts";
 import { submitStatements } from "./submit.ts";
 import {
@@ -121,11 +122,12 @@ export class SqliteEngine implements Engine {
 	tasks(): Promise<Row[]> {
 		return this.#driver.all({ sql: "SELECT task_id, name FROM tasks", params: [] });
 	}
-	async writeTasks(names: readonly string[]): Promise<void> {
+	async writeTasks(names: readonly string[], most?: number): Promise<void> {
 		await this.#driver.batch([
 			{
-				sql: "INSERT INTO tasks (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
-				params: [JSON.stringify(names)],
+				sql: `INSERT INTO tasks (name) SELECT value FROM json_each(?1) WHERE ?2 IS NULL OR (SELECT count(*) FROM tasks)
+  + (SELECT count(DISTINCT value) FROM json_each(?1) WHERE value NOT IN (SELECT name FROM tasks)) <= ?2 ON CONFLICT DO NOTHING`,
+				params: [JSON.stringify(names), most ?? null],
 			},
 		]);
 	}
@@ -170,6 +172,9 @@ export class SqliteEngine implements Engine {
 	tenantCounts(tenantId: number): Promise<Row | undefined> {
 		return this.#one(read.tenantCountsStatement(tenantId));
 	}
+	async runnable(taskIds: readonly number[] | null, tenantId: number | null, most: number, nowMs: number): Promise<number> {
+		return (await this.#one(runnableStatement(taskIds, tenantId, most, nowMs)))!.jobs;
+	}
 
 	async cancel(jobIds: readonly number[], defaults: StorageDefaults, nowMs: number): Promise<number[]> {
 		return ids((await this.#driver.batch(cancelStatements(jobIds, defaults, nowMs))).flat());
@@ -211,15 +216,19 @@ export class SqliteEngine implements Engine {
 	}
 
 	async extend(leases: readonly LeaseExtension[], leaseUntil: number, nowMs: number, bounds?: LeaseBounds): Promise<Row[]> {
-		return (await this.#driver.batch([extendStatement(leases, leaseUntil, nowMs, bounds)]))[0]!;
+		return (await this.#driver.batch([extendStatement(leases, leaseUntil, nowMs, bounds)]))[0]!.filter(row => row.held === 1);
 	}
 	async finish(endings: readonly Ending[], followUps: readonly SubmitRow[], defaults: StorageDefaults, nowMs: number): Promise<Row[]> {
 		const statements = this.#fitting(followUps).flatMap(part => submitStatements(part, nowMs).statements);
 		const answers: number[] = [];
-		for (const part of fitting(endings, textsOf, this.#driver.paramBytesMax))
+		const written: number[] = [];
+		for (const part of fitting(endings, textsOf, this.#driver.paramBytesMax)) {
+			written.push(statements.length);
 			answers.push(statements.push(...finishStatements(part, defaults, nowMs)) - 1);
+		}
 		const rows = await this.#driver.batch(statements);
-		const accepted = answers.flatMap(answer => rows[answer]!);
+		const opened = new Set(written.flatMap(events => rows[events]!.filter(row => row.circuit === "opened").map(row => row.job_id)));
+		const accepted = answers.flatMap(answer => rows[answer]!.map(row => (opened.has(row.id) ? { ...row, circuit: "opened" } : row)));
 		if (accepted.length === endings.length) return accepted;
 		// Nearly always all are accepted; what is left may have been sent before.
 		const taken = new Set(ids(accepted));
@@ -280,8 +289,11 @@ export class SqliteEngine implements Engine {
 	schedule(tenantId: number, name: string): Promise<Row | undefined> {
 		return this.#one(schedules.scheduleStatement(tenantId, name));
 	}
-	async putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most?: number): Promise<Row | undefined> {
+	async putSchedule(tenantId: number, schedule: NewSchedule, nowMs: number, most: number): Promise<Row | undefined> {
 		return (await this.#last(schedules.putScheduleStatements(tenantId, schedule, nowMs, most)))[0];
+	}
+	async changeSchedule(tenantId: number, schedule: NewSchedule, nowMs: number): Promise<Row | undefined> {
+		return (await this.#last(schedules.changeScheduleStatements(tenantId, schedule, nowMs)))[0];
 	}
 	async deleteSchedule(tenantId: number, name: string): Promise<boolean> {
 		return (await this.#last(schedules.deleteScheduleStatements(tenantId, name))).length > 0;

@@ -1,35 +1,44 @@
 /** What a tick does beside claiming: lost leases, missed start deadlines, old jobs. Every sweep is bounded per call. */
-import { LEASE_LOST_FINGERPRINT, LOSSES_MAX } from "../../job.ts";
+import { LEASE_LOST_FINGERPRINT, LOSSES_MAX, TIMED_OUT_FINGERPRINT } from "../../job.ts";
 import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
 import type { Statement } from "./driver.ts";
-import { keepAttempt } from "./history.ts";
-import { counting } from "./moves.ts";
+import { IS_LEFT_OUT, keepAttempt } from "./history.ts";
+import { counting, ordOf } from "./moves.ts";
+import { IS_TOLD } from "./webhooks.ts";
 
+/** An attempt that was overdue has failed: its worker was there. The wait doubles; what hung has waited for long, and needs no more jitter. */
 const LOST = `
-SELECT id, tail, lane_id, ${S.running} AS was, NULL AS due,
-  CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN losses + 1 < ${LOSSES_MAX} THEN ${S.ready} ELSE ${S.dead} END AS becomes
+SELECT id, tail, lane_id, ${S.running} AS was, overdue AND cancel_requested_at IS NULL AS failed, ?1 + min(300000, 2000 << min(failures, 8)) AS due,
+  CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN overdue THEN CASE WHEN failures < max_retries THEN ${S.delayed} ELSE ${S.dead} END
+    WHEN losses + 1 < ${LOSSES_MAX} THEN ${S.ready} ELSE ${S.dead} END AS becomes,
+  json_object('message', 'timed out after ' || CAST(?1 - started_at AS INTEGER) || ' ms', 'attempt', failures + 1, 'fingerprint', '${TIMED_OUT_FINGERPRINT}') AS timed_out
 FROM jobs WHERE state = ${S.running} AND lease_until <= +?1 ORDER BY lease_until LIMIT +?2`;
-const countLost = counting(LOST, ["running", "ready", "dead", "cancelled"]);
+const LOST_REASON = `CASE becomes WHEN ${S.dead} THEN CASE WHEN failed THEN 'retries_exhausted' ELSE 'lease_lost' END WHEN ${S.cancelled} THEN 'requested' END`;
+const countLost = counting(LOST, ["running", "ready", "delayed", "dead", "cancelled"]);
 const KEEP_LOST = keepAttempt(
-	`SELECT id, becomes, CASE becomes WHEN ${S.ready} THEN 'lost' END AS kind, NULL AS data FROM (${LOST})`,
+	`SELECT id, becomes, CASE becomes WHEN ${S.ready} THEN 'lost' WHEN ${S.delayed} THEN 'retry' END AS kind,
+  CASE becomes WHEN ${S.delayed} THEN json_object('run_at', due, 'error', json(timed_out)) END AS data FROM (${LOST})`,
 	"?1",
 );
 /** One that failed before keeps the error of that attempt. */
 const LOST_ERROR = "json_object('message', 'its worker went away three times in a row', 'attempt', failures + 1)";
 const EXPIRE_LEASES = `
-UPDATE jobs SET state = x.becomes, seq = seq + 1, losses = losses + 1, lease_until = NULL, token = NULL,
-  reason = CASE x.becomes WHEN ${S.dead} THEN 'lease_lost' WHEN ${S.cancelled} THEN 'requested' END,
-  fingerprint = CASE x.becomes WHEN ${S.dead} THEN '${LEASE_LOST_FINGERPRINT}' ELSE fingerprint END,
-  error = CASE x.becomes WHEN ${S.dead} THEN coalesce(error, ${LOST_ERROR}) ELSE error END,
-  completed_at = CASE WHEN x.becomes <> ${S.ready} THEN ?1 END,
+UPDATE jobs SET state = x.becomes, seq = seq + CASE WHEN x.becomes = ${S.ready} AND ${IS_LEFT_OUT("jobs", "x")} THEN -1 ELSE 1 END,
+  failures = failures + x.failed, losses = CASE WHEN x.failed THEN 0 ELSE losses + 1 END, overdue = 0, lease_until = NULL, token = NULL,
+  reason = ${LOST_REASON.replaceAll(/becomes|failed/g, "x.$&")},
+  fingerprint = CASE WHEN x.failed THEN '${TIMED_OUT_FINGERPRINT}' WHEN x.becomes = ${S.dead} THEN '${LEASE_LOST_FINGERPRINT}' ELSE fingerprint END,
+  error = CASE WHEN x.failed THEN x.timed_out WHEN x.becomes = ${S.dead} THEN coalesce(error, ${LOST_ERROR}) ELSE error END,
+  run_at = CASE x.becomes WHEN ${S.delayed} THEN x.due ELSE run_at END,
+  ord = CASE x.becomes WHEN ${S.delayed} THEN ${ordOf("x.due", "priority", "jobs.id")} ELSE ord END,
+  completed_at = CASE WHEN x.becomes > ${S.running} THEN ?1 END,
   expires_at = CASE x.becomes WHEN ${S.dead} THEN ?1 + coalesce((SELECT keep_dead_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?4)
     WHEN ${S.cancelled} THEN ?1 + coalesce((SELECT keep_done_ms FROM tenants WHERE tenant_id = jobs.tenant_id), ?3) END
 FROM (${LOST}) x WHERE jobs.id = x.id RETURNING id, tail, state, reason`;
 
 /** What the sweeps would take, without taking it: {id, tail, state, reason}. */
 export const lostStatement = (limit: number, nowMs: number): Statement => ({
-	sql: `SELECT id, tail, becomes AS state, CASE becomes WHEN ${S.dead} THEN 'lease_lost' WHEN ${S.cancelled} THEN 'requested' END AS reason FROM (${LOST})`,
+	sql: `SELECT id, tail, becomes AS state, ${LOST_REASON} AS reason FROM (${LOST})`,
 	params: [nowMs, limit],
 });
 
@@ -85,8 +94,6 @@ const deleting = (which: string) => {
 	];
 };
 
-/** One whose webhook is still to be told stays until it is. */
-const IS_TOLD = "(webhook_url IS NULL OR webhook_told = 1)";
 const OLD = `SELECT id FROM jobs WHERE expires_at <= +?1 AND ${IS_TOLD} ORDER BY expires_at LIMIT +?2`;
 const deleteOld = deleting(OLD);
 const deleteEnded = deleting(`SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?1)) AND state > ${S.running} AND ${IS_TOLD}`);

@@ -38,6 +38,8 @@ export const CHECKS: readonly string[] = [
 	`SELECT 'job ' || id || ' is out of order' AS what FROM jobs WHERE state IN (${S.ready}, ${S.delayed}) AND ord & 4194303 <> id & 4194303`,
 	`SELECT 'job ' || id || ' has more failures than attempts' AS what FROM jobs WHERE failures > max_retries + 1 OR failures + losses > claims`,
 	"SELECT 'lane ' || lane_id || ' has a circuit that cannot be' AS what FROM lanes WHERE circuit NOT IN (0, 1) OR streak < 0 OR (streak > 0) <> (streak_fingerprint IS NOT NULL)",
+	// A job that is done is written as little as possible.
+	`SELECT 'job ' || id || ' is overdue and does not run' AS what FROM jobs WHERE overdue <> 0 AND (overdue <> 1 OR state NOT IN (${S.running}, ${S.done}))`,
 	`SELECT 'job ' || id || ' failed of nothing' AS what FROM jobs WHERE state IN (${S.failed}, ${S.dead}) AND (fingerprint IS NULL OR reason IS NULL)`,
 	`SELECT 'job ' || id || ' has told what it cannot' AS what FROM jobs WHERE webhook_told <> 0 AND (webhook_told <> 1 OR webhook_url IS NULL OR state <= ${S.running})`,
 	`SELECT 'bulk action ' || id || ' does not know whether it has ended' AS what FROM bulk_actions

@@ -11,6 +11,8 @@ export const setWebhookStatements = (tenantId: number, url: string | null): Stat
 	{ sql: "UPDATE queue SET version = version + 1", params: [] },
 ];
 
+/** Of a job that has ended. One whose webhook is still to be told stays as it is until it is. */
+export const IS_TOLD = "(webhook_url IS NULL OR webhook_told = 1)";
 /** Named as the partial index is. */
 export const UNTOLD = "webhook_url IS NOT NULL AND webhook_told = 0 AND completed_at IS NOT NULL";
 

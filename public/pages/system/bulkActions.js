@@ -1,7 +1,7 @@
 /** Bulk actions: the recent ones, those that go on with Stop. */
 
 import { listBulkActions, stopBulkAction } from "../../api.js";
-import { bulkProgressText, bulkState, bulkTitle, isOver } from "../../bulkWords.js";
+import { bulkProgressText, bulkState, bulkTitle, canaryTrouble, isOver } from "../../bulkWords.js";
 import { h } from "../../dom.js";
 import { pressButton } from "../../press.js";
 import { href } from "../../router.js";
@@ -33,7 +33,7 @@ export function bulkActionsSection({ tenant }, again) {
 	const table = rowsTable({
 		caption: "Bulk actions, the latest first",
 		className: "bulk-actions",
-		columns: ["What", "Whose", "How it stands", "Progress", "Started", ""],
+		columns: ["What", "Tenant", "State", "Progress", "Started", ""],
 		keyOf: (/** @type {BulkAction} */ action) => action.id,
 		cells: action => [
 			h("span", { class: "group-message" }, bulkTitle(action)),
@@ -70,7 +70,8 @@ export function bulkActionsSection({ tenant }, again) {
 }
 
 /** @param {BulkAction} action */
-function kindOf({ status }) {
-	if (status === "done") return "done";
-	return status === "stopped" ? "cancelled" : "running";
+function kindOf(action) {
+	if (action.status === "done") return "done";
+	if (action.status !== "stopped") return "running";
+	return canaryTrouble(action) ? "failed" : "cancelled";
 }

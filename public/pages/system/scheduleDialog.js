@@ -1,6 +1,6 @@
-/** Making a schedule: one form, and then the next five slots, as the server counts them. */
+/** Making or changing a schedule: one form, and then the next five slots, as the server counts them. */
 
-import { createSchedule, getTasks, messageOf, Problem } from "../../api.js";
+import { changeSchedule, createSchedule, getTasks, messageOf, Problem } from "../../api.js";
 import { openDialog } from "../../dialog.js";
 import { h, uniqueId } from "../../dom.js";
 import { field } from "../../field.js";
@@ -11,11 +11,13 @@ import { knownTenants, rememberSubmit, tenantForSubmit } from "../../tenants.js"
 /** @import { Field } from "../../field.js" */
 
 /**
- * @param {string | null} tenant the scope
- * @param {() => Promise<void>} onCreated
+ * @param {object} options
+ * @param {string | null} options.tenant the scope
+ * @param {Schedule} [options.schedule] the one to change, with its whole payload; absent: a new one
+ * @param {() => Promise<void>} options.onSaved
  */
-export function openScheduleDialog(tenant, onCreated) {
-	const { body, signal, close } = openDialog("New schedule", true);
+export function openScheduleDialog({ tenant, schedule: old, onSaved }) {
+	const { body, signal, close } = openDialog(old ? `Edit ${old.name} of ${old.tenant_id}` : "New schedule", true);
 	/** @type {Task[]} */
 	let tasks = [];
 	/** The example last put into the payload: replaced with the task, while what was typed is kept. */
@@ -33,15 +35,30 @@ export function openScheduleDialog(tenant, onCreated) {
 		["UTC", ...Intl.supportedValuesOf("timeZone")].map(value => h("option", { value })),
 	);
 	const controls = {
-		name: h("input", { ...plain, placeholder: "nightly" }),
-		tenant: h("input", { ...plain, value: tenantForSubmit(tenant), list: tenants.id }),
-		task: h("select", null),
-		cron: h("input", { ...plain, class: "mono", placeholder: "30 2 * * *" }),
-		timezone: h("input", { ...plain, value: Intl.DateTimeFormat().resolvedOptions().timeZone, list: zones.id }),
+		name: h("input", { ...plain, placeholder: "nightly", value: old?.name }),
+		tenant: h("input", { ...plain, value: old?.tenant_id ?? tenantForSubmit(tenant), list: tenants.id }),
+		task: h("select", null, old && h("option", { value: old.task }, old.task)),
+		cron: h("input", { ...plain, class: "mono", placeholder: "30 2 * * *", value: old?.cron }),
+		timezone: h("input", { ...plain, value: old?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, list: zones.id }),
 		payload: h("textarea", { ...plain, class: "mono", rows: 5 }),
-		missed: h("select", null, h("option", { value: "skip" }, "left out"), h("option", { value: "one" }, "the latest one runs")),
-		overlap: h("select", null, h("option", { value: "queue" }, "waits in line"), h("option", { value: "skip" }, "is left out")),
+		missed: h(
+			"select",
+			null,
+			h("option", { value: "skip" }, "are left out"),
+			h("option", { value: "one" }, "the latest one is made up for"),
+		),
+		overlap: h(
+			"select",
+			null,
+			h("option", { value: "queue" }, "the next one waits in line"),
+			h("option", { value: "skip" }, "the next one is left out"),
+		),
 	};
+	if (old) {
+		controls.payload.value = pretty(old.payload);
+		controls.missed.value = old.missed;
+		controls.overlap.value = old.overlap;
+	}
 	/** @type {Record<string, Field>} */
 	const fields = {
 		name: field("Name", controls.name),
@@ -50,11 +67,11 @@ export function openScheduleDialog(tenant, onCreated) {
 		cron: field("Cron line", controls.cron, "Minute, hour, day, month, weekday; or @daily."),
 		timezone: field("Time zone", controls.timezone),
 		payload: field("Payload, as JSON", controls.payload),
-		missed: field("Slots that nobody was there for", controls.missed),
-		overlap: field("A slot while the last job goes on", controls.overlap),
+		missed: field("Missed runs", controls.missed),
+		overlap: field("If the previous run is still going", controls.overlap),
 	};
 	const problem = h("p", { class: "problem", role: "alert" });
-	const button = h("button", { type: "submit", class: "primary" }, "Make the schedule");
+	const button = h("button", { type: "submit", class: "primary" }, old ? "Save" : "Make the schedule");
 	const two = (/** @type {string[]} */ ...names) =>
 		h(
 			"div",
@@ -64,7 +81,7 @@ export function openScheduleDialog(tenant, onCreated) {
 	const form = h(
 		"form",
 		{ novalidate: true },
-		two("name", "tenant"),
+		!old && two("name", "tenant"),
 		two("task", "cron"),
 		two("timezone"),
 		fields.payload?.element,
@@ -75,7 +92,7 @@ export function openScheduleDialog(tenant, onCreated) {
 		h("div", { class: "dialog-foot" }, button),
 	);
 	body.append(form);
-	controls.name.focus();
+	(old ? controls.cron : controls.name).focus();
 
 	function showTask() {
 		const task = tasks.find(({ name }) => name === controls.task.value);
@@ -87,8 +104,9 @@ export function openScheduleDialog(tenant, onCreated) {
 	getTasks(signal).then(
 		known => {
 			tasks = known;
-			controls.task.replaceChildren(...known.map(({ name }) => h("option", { value: name }, name)));
-			showTask();
+			const names = new Set(old ? [old.task, ...known.map(({ name }) => name)] : known.map(({ name }) => name));
+			controls.task.replaceChildren(...[...names].map(name => h("option", { value: name }, name)));
+			if (!old) showTask();
 		},
 		error => {
 			if (!signal.aborted) problem.textContent = messageOf(error);
@@ -102,20 +120,22 @@ export function openScheduleDialog(tenant, onCreated) {
 
 	/** @param {unknown} error */
 	function refuse(error) {
-		problem.textContent = messageOf(error);
-		if (!(error instanceof Problem)) return;
-		for (const { pointer, detail } of error.errors) {
-			const [name = "", ...rest] = pointer.split("/").slice(1);
-			fields[name]?.fail(rest.length > 0 ? `${[name, ...rest].join(".")} ${detail}` : detail);
-		}
-		if (error.errors.length === 0) {
+		let told = false;
+		if (error instanceof Problem) {
+			for (const { pointer, detail } of error.errors) {
+				const [name = "", ...rest] = pointer.split("/").slice(1);
+				fields[name]?.fail(rest.length > 0 ? `${[name, ...rest].join(".")} ${detail}` : detail);
+				told ||= name in fields;
+			}
 			const about = { cron_invalid: "cron", timezone_unknown: "timezone", schedule_exists: "name", unknown_task: "task" }[error.code];
 			const target = about ?? (error.code.startsWith("tenant") ? "tenant" : "");
-			if (fields[target]) {
+			if (!told && fields[target]) {
 				fields[target].fail(error.message);
-				problem.textContent = "";
+				told = true;
 			}
 		}
+		// What stands at a field is not said twice.
+		problem.textContent = told ? "" : messageOf(error);
 		const marked = form.querySelector("[aria-invalid]");
 		if (marked instanceof HTMLElement) marked.focus();
 	}
@@ -148,24 +168,26 @@ export function openScheduleDialog(tenant, onCreated) {
 		}
 		button.disabled = true;
 		try {
-			const made = await createSchedule(owner, schedule);
+			const { name, ...change } = schedule;
+			const saved = old ? await changeSchedule(old, change) : await createSchedule(owner, schedule);
 			rememberSubmit(owner);
-			void onCreated();
-			if (!signal.aborted) showMade(made);
+			void onSaved();
+			if (!signal.aborted) showSaved(saved);
 		} catch (error) {
 			refuse(error);
 		}
 		button.disabled = false;
 	});
 
-	/** @param {Schedule} made */
-	function showMade({ name, timezone, next_five: slots }) {
+	/** @param {Schedule} saved */
+	function showSaved({ name, timezone, paused, next_five: slots }) {
+		const next = paused ? "It is paused, and runs no sooner than it is resumed." : "It will not run.";
 		const done = h("button", { type: "button", class: "primary", onclick: close }, "Done");
 		body.replaceChildren(
 			h(
 				"p",
 				{ class: "sentence", role: "status" },
-				`${name} is made. ${slots.length > 0 ? `It runs next, in ${timezone}:` : "It will not run."}`,
+				`${name} is ${old ? "changed" : "made"}. ${slots.length > 0 ? `It runs next, in ${timezone}:` : next}`,
 			),
 			h(
 				"ol",

@@ -1,6 +1,6 @@
-/** Schedules: what runs by the clock, when next, and its pause. */
+/** Schedules: what runs by the clock, when next, and its pause; and what is called when a job of the tenant ends. */
 
-import { deleteSchedule, listSchedules, pauseSchedule, runSchedule } from "../../api.js";
+import { changeSchedule, deleteSchedule, getSchedule, listSchedules, runSchedule } from "../../api.js";
 import { codeBlock } from "../../copy.js";
 import { draw, h } from "../../dom.js";
 import { shortId, zonedTime } from "../../format.js";
@@ -12,6 +12,7 @@ import { rememberTenants, tenantForSubmit } from "../../tenants.js";
 import { timeAgo } from "../../time.js";
 import { toast } from "../../toast.js";
 import { openScheduleDialog } from "./scheduleDialog.js";
+import { webhookCard } from "./webhookCard.js";
 
 /** @import { Route, Schedule } from "../../types.js" */
 /** @import { Section } from "../system.js" */
@@ -24,7 +25,8 @@ import { openScheduleDialog } from "./scheduleDialog.js";
 export function schedulesSection({ tenant }, again) {
 	/** How many pages of them are shown. */
 	let pages = 1;
-	const open = () => openScheduleDialog(tenant, again);
+	const open = () => openScheduleDialog({ tenant, onSaved: again });
+	const webhook = webhookCard(tenant);
 	const note = h("div", { class: "list-note", hidden: true });
 	const foot = h("p", { class: "list-foot", hidden: true });
 	const table = rowsTable({
@@ -35,7 +37,7 @@ export function schedulesSection({ tenant }, again) {
 		cells: schedule => [
 			h("div", null, h("b", null, schedule.name), h("p", { class: "hint" }, schedule.tenant_id)),
 			schedule.task,
-			h("div", null, h("span", { class: "mono" }, schedule.cron), h("p", { class: "hint" }, schedule.timezone)),
+			h("div", null, h("span", { class: "mono" }, schedule.cron), h("p", { class: "hint" }, zoneOf(schedule))),
 			nextOf(schedule),
 			lastOf(schedule),
 			h("div", { class: "row-actions" }, actionsOf(schedule, again)),
@@ -43,13 +45,19 @@ export function schedulesSection({ tenant }, again) {
 	});
 	return {
 		element: h(
-			"section",
-			{ class: "card list" },
-			h("header", { class: "list-title" }, h("h2", null, "Schedules"), h("button", { type: "button", onclick: open }, "New schedule…")),
-			table.element,
-			note,
-			foot,
+			"div",
+			null,
+			h(
+				"section",
+				{ class: "card list" },
+				h("header", { class: "list-title" }, h("h2", null, "Schedules"), h("button", { type: "button", onclick: open }, "New schedule…")),
+				table.element,
+				note,
+				foot,
+			),
+			webhook.element,
 		),
+		close: webhook.close,
 		async load(signal) {
 			/** @type {Schedule[]} */
 			const schedules = [];
@@ -87,6 +95,9 @@ export function schedulesSection({ tenant }, again) {
 	};
 }
 
+/** A zone's name may break after its slashes. @param {Schedule} schedule */
+const zoneOf = ({ timezone }) => timezone.split(/(?<=\/)/).flatMap((part, index) => [index > 0 && h("wbr"), part]);
+
 /** @param {Schedule} schedule */
 function nextOf({ paused, next_at, timezone }) {
 	if (paused) return statusWord("cancelled", "paused");
@@ -118,9 +129,17 @@ function actionsOf(schedule, again) {
 	const { name, paused } = schedule;
 	return [
 		pressButton(
+			"Edit…",
+			async () => {
+				const whole = await getSchedule(schedule);
+				openScheduleDialog({ tenant: schedule.tenant_id, schedule: whole, onSaved: again });
+			},
+			{ label: `Edit ${name}` },
+		),
+		pressButton(
 			paused ? "Resume" : "Pause",
 			async () => {
-				await pauseSchedule(schedule, !paused);
+				await changeSchedule(schedule, { paused: !paused });
 				await again();
 			},
 			{ label: `${paused ? "Resume" : "Pause"} ${name}` },

@@ -1,4 +1,4 @@
-/** Tasks: what can be submitted, who serves it, and which of them wait: paused, held, or behind an open circuit. */
+/** Tasks: what can be submitted, who serves it, and which of them wait: paused, held, served by nobody, or behind an open circuit. */
 
 import { getTasks, resetCircuit } from "../../api.js";
 import { now, ticking } from "../../clock.js";
@@ -9,9 +9,13 @@ import { href } from "../../router.js";
 import { rowsTable } from "../../rows.js";
 import { statusWord } from "../../status.js";
 import { toast } from "../../toast.js";
+import { probing } from "../jobCards.js";
 
 /** @import { Route, Task } from "../../types.js" */
 /** @import { Section } from "../system.js" */
+
+/** Tenants of open circuits that are named. */
+const CIRCUITS_NAMED = 5;
 
 /**
  * @param {Route} _route
@@ -27,9 +31,9 @@ export function tasksSection(_route, again) {
 		h("p", null, ", or a remote worker asks for its jobs."),
 	);
 	const table = rowsTable({
-		caption: "Tasks, by name",
+		caption: "Tasks, those that wait first",
 		className: "tasks",
-		columns: ["Task", "Served by", "Timeout", "Retries", "How it stands", ""],
+		columns: ["Task", "State", "Served by", "Timeout", "Retries", ""],
 		keyOf: (/** @type {Task} */ task) => task.name,
 		cells: task => [
 			h(
@@ -38,10 +42,10 @@ export function tasksSection(_route, again) {
 				h("a", { href: href(["jobs"], { task: task.name }) }, task.name),
 				task.summary && h("p", { class: "hint" }, task.summary),
 			),
+			stateOf(task),
 			task.served_by,
 			span(task.timeout_ms),
 			count(task.retry.max_retries),
-			stands(task),
 			task.circuits_open > 0 || task.held_until ? pressButton("Reset", () => reset(task, again), { label: `Reset ${task.name}` }) : null,
 		],
 	});
@@ -49,7 +53,7 @@ export function tasksSection(_route, again) {
 		element: h("section", { class: "card list" }, h("h2", { class: "list-title" }, "Tasks"), table.element, note),
 		async load(signal) {
 			const tasks = await getTasks(signal);
-			table.update(tasks);
+			table.update([...tasks.filter(waits), ...tasks.filter(task => !waits(task))]);
 			table.element.hidden = tasks.length === 0;
 			note.hidden = tasks.length > 0;
 		},
@@ -57,26 +61,39 @@ export function tasksSection(_route, again) {
 }
 
 /** @param {Task} task */
-function stands({ paused, held_until, circuits_open }) {
+const waits = ({ paused, held_until, circuits_open, served_by }) =>
+	paused || held_until !== null || circuits_open > 0 || served_by === "nobody";
+
+/** @param {Task} task */
+function stateOf(task) {
+	if (!waits(task)) return statusWord("done", "ready");
+	const { paused, held_until, circuits_open, circuits = [], served_by } = task;
 	const held = held_until ? Date.parse(held_until) : 0;
-	if (circuits_open === 0 && !paused && held === 0) return statusWord("done", "ready");
+	const more = circuits_open - Math.min(circuits.length, CIRCUITS_NAMED);
 	return h(
 		"div",
 		null,
 		paused && h("p", null, statusWord("cancelled", "paused")),
+		served_by === "nobody" && h("p", null, statusWord("failed", "no worker")),
 		held > 0 &&
 			h(
 				"p",
 				null,
-				ticking(() => (held > now() ? `held until ${clockTime(held, now())}, in ${span(held - now())}` : "no longer held")),
+				statusWord(
+					"scheduled",
+					ticking(() => (held > now() ? `held until ${clockTime(held, now())}, ${span(held - now())} from now` : "no longer held")),
+				),
 			),
-		circuits_open > 0 &&
+		circuits_open > 0 && h("p", null, statusWord("failed", `circuit open for ${plural(circuits_open, "tenant")}`)),
+		circuits.slice(0, CIRCUITS_NAMED).map(circuit =>
 			h(
 				"p",
-				null,
-				statusWord("failed", "circuit open"),
-				h("span", { class: "hint" }, ` for ${plural(circuits_open, "tenant")}: one job a minute probes`),
+				{ class: "hint" },
+				`${circuit.tenant_id}: `,
+				ticking(() => probing(circuit)),
 			),
+		),
+		circuits.length > 0 && more > 0 && h("p", { class: "hint" }, `and ${count(more)} more`),
 	);
 }
 

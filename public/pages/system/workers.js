@@ -1,35 +1,42 @@
 /** Workers: the pool of the server that answers, and everybody who runs jobs or did in the last week. */
 
 import { listWorkers } from "../../api.js";
+import { now } from "../../clock.js";
 import { codeBlock } from "../../copy.js";
 import { draw, h } from "../../dom.js";
 import { count, plural } from "../../format.js";
 import { subscribe } from "../../live.js";
 import { rowsTable } from "../../rows.js";
+import { statusWord } from "../../status.js";
 import { timeAgo } from "../../time.js";
 
 /** @import { Pool, Worker } from "../../types.js" */
 /** @import { Section } from "../system.js" */
 
 const CHANGES_SHOWN = 8;
+/** For servers that do not say who is gone. */
+const GONE_MS = 75_000;
 
 /** @returns {Section} */
 export function workersSection() {
 	const pool = h("section", { class: "card" });
 	const note = h("div", { class: "list-note", hidden: true });
+	/** @type {ReturnType<typeof rowsTable<{ worker: Worker, live: boolean }>>} */
 	const table = rowsTable({
 		caption: "Workers",
 		className: "workers",
-		columns: ["Name", "Kind", "Tasks", "Running", "Last seen", "Version"],
-		keyOf: (/** @type {Worker} */ worker) => worker.name,
-		cells: worker => [
+		columns: ["Name", "State", "Kind", "Tasks", "Running", "Last seen", "Version"],
+		keyOf: ({ worker }) => worker.name,
+		cells: ({ worker, live }) => [
 			h("span", { class: "mono" }, worker.name),
+			live ? statusWord("done", "live") : statusWord("cancelled", "gone"),
 			worker.kind === "remote" ? "remote" : "process",
 			tasksOf(worker),
 			count(worker.running),
 			timeAgo(worker.last_seen_at),
-			h("span", { class: "mono" }, worker.version),
+			worker.version && h("span", { class: "mono" }, worker.version),
 		],
+		isFaint: ({ live }) => !live,
 	});
 	const element = h(
 		"div",
@@ -46,7 +53,8 @@ export function workersSection() {
 		element,
 		async load(signal) {
 			const workers = await listWorkers(signal);
-			table.update(workers);
+			const seen = workers.map(worker => ({ worker, live: isLive(worker) }));
+			table.update([...seen.filter(({ live }) => live), ...seen.filter(({ live }) => !live)]);
 			table.element.hidden = workers.length === 0;
 			note.hidden = workers.length > 0;
 			draw(note, "empty", () => [
@@ -82,11 +90,14 @@ function poolOf(pool) {
 				"ol",
 				{ class: "changes", "aria-label": "Latest changes" },
 				changes.map(({ at, from, to, reason }) =>
-					h("li", null, timeAgo(at), h("b", null, `${count(from)} → ${count(to)}`), h("span", null, reason)),
+					h("li", null, timeAgo(at), h("b", null, `${count(from)} → ${count(to)}`), h("span", { class: "reason" }, reason)),
 				),
 			),
 	];
 }
+
+/** @param {Worker} worker */
+const isLive = ({ status, last_seen_at }) => (status ? status === "live" : now() - Date.parse(last_seen_at) < GONE_MS);
 
 const TASKS_NAMED = 6;
 /** @param {Worker} worker */

@@ -11,7 +11,8 @@ ALTER TABLE tasks ADD COLUMN reopen_at bigint;   -- all its jobs wait until then
 ALTER TABLE lane_state ADD COLUMN circuit smallint NOT NULL DEFAULT 0, ADD COLUMN streak int NOT NULL DEFAULT 0, ADD COLUMN streak_fingerprint text;
 CREATE INDEX lanes_held ON lane_state (task_id) WHERE circuit > 0 OR reopen_at IS NOT NULL;
 
-ALTER TABLE jobs ADD COLUMN webhook_told smallint NOT NULL DEFAULT 0, DROP COLUMN copy_of, ADD COLUMN copy_of text;
+-- overdue: 1 where the worker was there when the time of the attempt was over.
+ALTER TABLE jobs ADD COLUMN webhook_told smallint NOT NULL DEFAULT 0, ADD COLUMN overdue smallint NOT NULL DEFAULT 0, DROP COLUMN copy_of, ADD COLUMN copy_of text;
 CREATE INDEX jobs_groups ON jobs (fingerprint, id, lane_id, completed_at, reason) WHERE state IN (5, 6);
 -- After the index is there: before, it would be of no use to anybody as long as an old snapshot is kept.
 UPDATE jobs SET fingerprint = CASE reason WHEN 'lease_lost' THEN 'lease_lost' ELSE 'unknown' END WHERE state IN (5, 6) AND fingerprint IS NULL;
@@ -83,10 +84,11 @@ CREATE TYPE turn_row_2 AS (
   i int, id bigint, tail bigint, tenant_id bigint, lane_id bigint, state smallint, reason text, priority int, seq int, created_at bigint, run_at bigint,
   start_by bigint, started_at bigint, completed_at bigint, expires_at bigint, failures int, losses int, claims int, max_retries int,
   timeout_ms bigint, lease_until bigint, cancel_requested_at bigint, task_in_payload smallint, worker text, queue_key text, trace_id text,
-  trace_parent text, parent_id bigint, copy_of text, webhook_url text, fingerprint text, tags text, progress text, error text, result text, payload text);
+  trace_parent text, parent_id bigint, copy_of text, webhook_url text, fingerprint text, tags text, progress text, error text, result text, payload text,
+  circuit text);
 -- An attempt that failed, of a job that waits again or is a dead letter by now, and what that says to others of its lane and task.
 CREATE TYPE failure_2 AS (
-  i int, id bigint, lane_id bigint, state smallint, fingerprint text, until bigint, hold text, circuit_failures int);
+  i int, id bigint, lane_id bigint, state smallint, fingerprint text, until bigint, hold text, circuit_failures int, circuit_counts boolean);
 CREATE TYPE lease_2 AS (i int, id bigint, held boolean, cancel_requested_at bigint, lease_until bigint);
 
 -- Counting ---------------------------------------------------------------------------------------------------------------------------
@@ -156,6 +158,15 @@ BEGIN
   IF changed IS NOT NULL THEN PERFORM schedule_1(changed); END IF;
   -- Housekeeping that nobody sees: its moment needs no plan.
   IF random() < 0.01 THEN PERFORM fold_totals_1(); END IF;
+END $$;
+
+-- Gives numbers to tasks that have none: to all of them, or to none where more than `most` would be known then.
+CREATE FUNCTION write_tasks_2(names text[], most int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(lock_key_1('meta', 0));
+  IF (SELECT count(*) FROM tasks)
+    + (SELECT count(DISTINCT n.name) FROM unnest(names) n(name) WHERE NOT EXISTS (SELECT 1 FROM tasks k WHERE k.name = n.name)) > most THEN RETURN; END IF;
+  PERFORM write_tasks_1(names);
 END $$;
 
 -- Submit -----------------------------------------------------------------------------------------------------------------------------
@@ -344,6 +355,36 @@ BEGIN
   FROM chosen c WHERE limited IS NULL OR c.place <= coalesce((SELECT room_1(k.task_id, k.concurrency) FROM tasks k WHERE k.task_id = c.task_id), most);
 END $$;
 
+-- How many jobs of these tasks (NULL: of all) a claim could take, of one tenant or of all (NULL): counted up to `most`, by so many lanes at
+-- most. A lane gives no more than its tenant may start, its task no more than it has room for, and a tenant's lanes together what it may
+-- start: first of tasks without a limit, so that the room of the others is for those who need it.
+CREATE FUNCTION runnable_2(wanted int[], tenant bigint, most bigint, now_ms bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN (
+    WITH task AS MATERIALIZED (
+      SELECT task_id, CASE WHEN concurrency IS NOT NULL THEN room_1(task_id, concurrency) END AS room
+      FROM tasks WHERE paused = 0 AND (reopen_at IS NULL OR reopen_at <= now_ms) AND (wanted IS NULL OR task_id = ANY(wanted))),
+    lane AS MATERIALIZED (
+      SELECT l.lane_id >> 16 AS tenant_id, k.task_id, k.room, least(l.ready, coalesce(m.may_run - l.running, l.ready)) AS available
+      FROM task k CROSS JOIN LATERAL (
+        (SELECT lane_id, ready, running, circuit FROM lane_state WHERE tenant IS NULL AND task_id = k.task_id AND claimable ORDER BY vt LIMIT most)
+        UNION ALL
+        (SELECT lane_id, ready, running, circuit FROM lanes_now WHERE tenant IS NOT NULL AND lane_id = (tenant << 16) | k.task_id AND claimable)) l
+      CROSS JOIN LATERAL (SELECT may_run_2(l.circuit, concurrency) AS may_run FROM lanes WHERE lane_id = l.lane_id OFFSET 0) m
+      WHERE k.room IS NULL OR k.room > 0 LIMIT most),
+    given AS MATERIALIZED (
+      SELECT l.tenant_id, l.task_id, l.room, t.free, least(l.available, CASE WHEN l.room IS NULL THEN t.free
+          ELSE greatest(0, t.free - coalesce(sum(l.available) FILTER (WHERE l.room IS NULL) OVER (PARTITION BY l.tenant_id), 0)) END) AS n
+      FROM lane l CROSS JOIN LATERAL (
+        SELECT CASE WHEN paused = 0 AND start_rate_full = 0 THEN greatest(0, concurrency - running) ELSE 0 END AS free
+        FROM tenants_now WHERE tenant_id = l.tenant_id OFFSET 0) t),
+    fits AS (
+      SELECT tenant_id, free, CASE WHEN room IS NULL THEN n
+        ELSE greatest(0, least(n, room - coalesce(sum(n) OVER (PARTITION BY task_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0))) END AS n
+      FROM given)
+    SELECT least(most, coalesce(sum(x.n), 0))::bigint FROM (SELECT least(free, sum(n)) AS n FROM fits GROUP BY tenant_id, free) x);
+END $$;
+
 -- Ends -------------------------------------------------------------------------------------------------------------------------------
 
 -- Writes down what the rows of jobs still tell, and are about to forget or to tell at another place: the latest claim, and the end. What the
@@ -362,7 +403,8 @@ BEGIN
   ON CONFLICT DO NOTHING;
 END $$;
 
--- Ends attempts whose lease is still held by that token. Answers what became of these, the moves, and those that failed. Answers `rest` of
+-- Ends attempts whose lease is still held by that token. One that fails while the circuit of its lane is open, or probes, uses no attempt where
+-- circuits count: its job waits again, however often it has failed. Answers what became of these, the moves, and those that failed. Answers `rest` of
 -- every other ending that was looked at: what its job is now, where the same token had ended it before, else no state. The others belong to
 -- tenants that are busy and are sent again. When all are, an answer with i = -1 names, as id, a tenant to wait for.
 CREATE FUNCTION end_attempts_2(endings jsonb, ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, now_ms bigint, wait_for bigint,
@@ -398,28 +440,38 @@ BEGIN
     RETURN;
   END IF;
   WITH x AS MATERIALIZED (
-    SELECT e.i, e.outcome, e.result, e.error, CASE WHEN e.error IS NOT NULL THEN coalesce(e.fingerprint, 'unknown') END AS fingerprint,
-      now_ms + e.delay_ms AS due, e.hold, e.circuit_failures, j.id, j.tenant_id, j.seq, j.started_at, j.worker, j.failures,
+    SELECT e.i, e.outcome, e.result, e.error, CASE WHEN e.outcome IN ('retry', 'failed') THEN coalesce(e.fingerprint, 'unknown') END AS fingerprint,
+      now_ms + e.delay_ms AS due, e.hold, e.circuit_failures, coalesce(e.circuit_counts, true) AS circuit_counts, j.id, j.tenant_id, j.seq, j.started_at, j.worker, j.failures, p.probes,
+      -- It comes to nothing, and the history is long (EVENTS_MAX in lib/job.ts): unless something is written behind its claim, it is left out.
+      e.outcome IN ('snooze', 'release') AND j.cancel_requested_at IS NULL AND j.seq > 200
+        AND NOT EXISTS (SELECT 1 FROM job_events h WHERE h.job_id = j.id AND h.seq = j.seq) AS left_out,
       CASE WHEN e.outcome = 'done' THEN 4 WHEN e.outcome = 'failed' THEN 5 WHEN e.outcome IN ('cancelled', 'expired') OR j.cancel_requested_at IS NOT NULL THEN 7
-        WHEN e.outcome = 'release' THEN 2 WHEN e.outcome = 'retry' AND j.failures >= j.max_retries THEN 6 ELSE 1 END AS becomes
+        WHEN e.outcome = 'release' THEN 2 WHEN e.outcome = 'retry' AND j.failures >= j.max_retries AND NOT p.probes THEN 6 ELSE 1 END AS becomes
     FROM jsonb_to_recordset(endings) AS e (i int, id bigint, token bigint, outcome text, delay_ms bigint, result text, error text, fingerprint text,
-      hold text, circuit_failures int)
-    CROSS JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = e.id OFFSET 0) j WHERE j.state = 3 AND j.token = e.token AND e.id = ANY(seen)),
+      hold text, circuit_failures int, circuit_counts boolean)
+    CROSS JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = e.id OFFSET 0) j
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN e.outcome = 'retry' AND e.circuit_failures IS NOT NULL
+        THEN coalesce((SELECT l.circuit = 1 FROM lanes_now l WHERE l.lane_id = j.lane_id), false) ELSE false END AS probes OFFSET 0) p
+    WHERE j.state = 3 AND j.token = e.token AND e.id = ANY(seen)),
   -- What the row is about to forget: its claim, unless the history has it already, and the end of that attempt.
   kept AS (
     INSERT INTO job_events (job_id, seq, at, kind, data)
-    SELECT id, seq, started_at, 'claimed', json_build_object('worker', worker, 'attempt', failures + 1)::text FROM x WHERE becomes < 3
+    SELECT id, seq, started_at, 'claimed', json_build_object('worker', worker, 'attempt', failures + 1)::text FROM x WHERE becomes < 3 AND NOT left_out
     UNION ALL
     SELECT id, seq + 1, now_ms, CASE outcome WHEN 'retry' THEN 'retry' WHEN 'snooze' THEN 'snoozed' ELSE 'released' END,
-      CASE WHEN becomes = 1 AND error IS NOT NULL THEN json_build_object('run_at', due, 'error', error::json)
-        WHEN becomes = 1 THEN json_build_object('run_at', due) ELSE '{}' END::text
-    FROM x WHERE becomes < 3
+      CASE WHEN probes THEN json_build_object('run_at', due, 'error', error::json, 'circuit', 'probe')
+        WHEN becomes = 1 AND error IS NOT NULL THEN json_build_object('run_at', due, 'error', error::json)
+        WHEN becomes = 1 THEN json_build_object('run_at', due)
+        WHEN error IS NOT NULL THEN json_build_object('error', error::json) ELSE '{}' END::text
+    FROM x WHERE becomes < 3 AND NOT left_out
     ON CONFLICT DO NOTHING),
   u AS (
-    UPDATE jobs SET state = x.becomes, seq = jobs.seq + 1, lease_until = NULL, losses = 0,
-      failures = jobs.failures + (x.outcome IN ('retry', 'failed') AND x.becomes <> 7)::int,
+    UPDATE jobs SET state = x.becomes, seq = jobs.seq + CASE WHEN x.left_out THEN -1 ELSE 1 END, lease_until = NULL, losses = 0, overdue = 0,
+      failures = jobs.failures + (x.outcome IN ('retry', 'failed') AND x.becomes <> 7 AND NOT x.probes)::int,
       reason = CASE x.becomes WHEN 5 THEN 'not_retryable' WHEN 6 THEN 'retries_exhausted' WHEN 7 THEN CASE x.outcome WHEN 'expired' THEN 'expired' ELSE 'requested' END END,
-      error = CASE WHEN x.outcome = 'done' THEN NULL ELSE coalesce(x.error, jobs.error) END,
+      -- What is given back keeps the error that it had.
+      error = CASE WHEN x.outcome = 'done' THEN NULL WHEN x.fingerprint IS NULL THEN jobs.error ELSE x.error END,
       fingerprint = CASE WHEN x.outcome = 'done' THEN NULL ELSE coalesce(x.fingerprint, jobs.fingerprint) END, result = x.result,
       run_at = CASE WHEN x.becomes = 1 THEN x.due ELSE jobs.run_at END,
       ord = CASE WHEN x.becomes = 1 THEN ord_1(x.due, jobs.priority, jobs.id) ELSE jobs.ord END,
@@ -427,10 +479,10 @@ BEGIN
       expires_at = CASE WHEN x.becomes > 3 THEN expires_1(x.becomes, t, keep_done, keep_dead, now_ms) END
     FROM x JOIN tenants t ON t.tenant_id = x.tenant_id WHERE jobs.id = x.id
     RETURNING x.i, jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.ord, jobs.run_at, jobs.queue_key,
-      x.outcome, x.due, x.fingerprint, x.hold, x.circuit_failures)
+      x.outcome, x.due, x.fingerprint, x.hold, x.circuit_failures, x.circuit_counts)
   SELECT array_agg((u.i, u.id, u.tail, u.state, u.reason)::ended_1), array_agg((u.lane_id, 3, u.state, u.ord, u.run_at)::move_1),
     array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.state > 3),
-    array_agg((u.i, u.id, u.lane_id, u.state, u.fingerprint, u.due, u.hold, u.circuit_failures)::failure_2)
+    array_agg((u.i, u.id, u.lane_id, u.state, u.fingerprint, u.due, u.hold, u.circuit_failures, u.circuit_counts)::failure_2)
       FILTER (WHERE u.outcome = 'retry' AND u.state IN (1, 6))
   INTO answer, moves, keyed, failed FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
@@ -462,23 +514,27 @@ BEGIN
   WHERE lane_state.ctid = l.place;
 END $$;
 
--- What attempts that failed say to others of their lanes: how many in a row were alike, that the circuit opens, and how long to wait. In
--- the lanes of `done` something else was done meanwhile: their failures count for nothing.
-CREATE FUNCTION note_failures_2(failed failure_2[], done bigint[], probe_ms bigint, now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- What attempts that failed say to others of their lanes: how many in a row were alike, that the circuit opens, and how long to wait. One
+-- that does not count, since its dependency said when to come back, only keeps a circuit open that is. In
+-- the lanes of `done` something else was done meanwhile: their failures count for nothing. Answers the jobs whose attempts have opened a
+-- circuit that was closed.
+CREATE FUNCTION note_failures_2(failed failure_2[], done bigint[], probe_ms bigint, now_ms bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
   opened bigint[];
 BEGIN
   WITH f AS MATERIALIZED (
-    SELECT lane_id, count(*) AS n, min(fingerprint) AS fingerprint, min(fingerprint) = max(fingerprint) AS alike, max(circuit_failures) AS most_failures,
-      max(until) FILTER (WHERE hold = 'tenant' AND until > now_ms) AS held_until,
-      (array_agg(id ORDER BY i DESC))[1] AS last, coalesce(lane_id = ANY(done), false) AS recovered
+    SELECT lane_id, count(*) FILTER (WHERE circuit_counts) AS n, min(fingerprint) FILTER (WHERE circuit_counts) AS fingerprint,
+      count(DISTINCT fingerprint) FILTER (WHERE circuit_counts) = 1 AS alike, max(circuit_failures) AS most_failures,
+      max(least(until, now_ms + 3600000)) FILTER (WHERE hold = 'tenant' AND until > now_ms) AS held_until,
+      (array_agg(id ORDER BY i DESC) FILTER (WHERE circuit_counts))[1] AS last, coalesce(lane_id = ANY(done), false) AS recovered
     FROM unnest(failed) GROUP BY lane_id),
   x AS MATERIALIZED (
     SELECT l.lane_id, l.place, l.writes, l.held, l.running, l.concurrency, l.circuit, l.reopen_at, f.held_until, f.last, f.recovered, f.most_failures,
-      CASE WHEN f.recovered OR NOT f.alike THEN 0 WHEN f.fingerprint = l.streak_fingerprint THEN l.streak + f.n ELSE f.n END AS streak,
-      CASE WHEN f.alike AND NOT f.recovered THEN f.fingerprint END AS fingerprint
+      f.n, CASE WHEN f.recovered THEN 0 WHEN f.n = 0 THEN l.streak WHEN NOT f.alike THEN 0
+        WHEN f.fingerprint = l.streak_fingerprint THEN l.streak + f.n ELSE f.n END AS streak,
+      CASE WHEN f.recovered THEN NULL WHEN f.n = 0 THEN l.streak_fingerprint WHEN f.alike THEN f.fingerprint END AS fingerprint
     FROM f JOIN lanes_now l ON l.lane_id = f.lane_id),
-  o AS MATERIALIZED (SELECT *, NOT recovered AND coalesce(circuit = 1 AND most_failures IS NOT NULL OR streak >= most_failures, false) AS opens FROM x),
+  o AS MATERIALIZED (SELECT *, NOT recovered AND coalesce(circuit = 1 AND most_failures IS NOT NULL OR n > 0 AND streak >= most_failures, false) AS opens FROM x),
   y AS MATERIALIZED (
     SELECT *, greatest(CASE WHEN opens OR circuit = 0 OR reopen_at > now_ms + probe_ms THEN reopen_at END, held_until,
       CASE WHEN opens THEN now_ms + probe_ms END) AS opens_at FROM o),
@@ -487,16 +543,17 @@ BEGIN
       circuit = y.opens::int, reopen_at = y.opens_at, held = held_2(y.held, y.running, may_run_2(y.opens::int::smallint, y.concurrency), y.opens_at),
       next_due = least(y.opens_at, (SELECT j.run_at FROM jobs j WHERE j.lane_id = y.lane_id AND j.state = 1 ORDER BY j.run_at LIMIT 1))
     FROM y WHERE lane_state.ctid = y.place)
-  SELECT array_agg(last) INTO opened FROM y WHERE opens AND NOT (circuit = 1 AND reopen_at IS NOT NULL);
-  IF opened IS NULL THEN RETURN; END IF;
+  SELECT array_agg(last) INTO opened FROM y WHERE opens AND circuit = 0;
+  IF opened IS NULL THEN RETURN NULL; END IF;
   UPDATE job_events SET data = left(e.data, -1) || ', "circuit" : "opened"}'
   FROM unnest(opened) u(id) JOIN jobs j ON j.id = u.id JOIN job_events e ON e.job_id = j.id AND e.seq = j.seq
   WHERE j.state = 1 AND job_events.job_id = e.job_id AND job_events.seq = e.seq;
   PERFORM keep_told_2(ARRAY(SELECT f.id FROM unnest(failed) f WHERE f.id = ANY(opened) AND f.state = 6), 'opened');
+  RETURN opened;
 END $$;
 
 -- What a worker does between two of its jobs: it says how some ended, and takes others, in one transaction with one count. Either part may
--- be missing. Answers a row for each ending (see end_attempts_2) and one, with the job, for each that was taken; and one with i = -2 when
+-- be missing. Answers a row for each ending (see end_attempts_2; `circuit`: opened, where it has opened one) and one, with the job, for each that was taken; and one with i = -2 when
 -- what ended may have freed something that was left to others.
 CREATE FUNCTION turn_2(
   endings jsonb, ending_ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, ended_at bigint, wait_for bigint, probe_ms bigint,
@@ -508,6 +565,7 @@ DECLARE
   moves move_1[];
   failed failure_2[];
   closing bigint[];
+  opened bigint[];
   chosen bigint[];
   taken move_1[];
   frees boolean := false;
@@ -518,11 +576,6 @@ BEGIN
   IF endings IS NOT NULL THEN
     SELECT e.answer, e.rest, e.moves, e.failed INTO ended, rest, moves, failed
     FROM end_attempts_2(endings, ending_ids, follow_ups, keep_done, keep_dead, ended_at, wait_for) e;
-    RETURN QUERY SELECT e.i, e.id, e.tail, NULL::bigint, NULL::bigint, e.state, e.reason,
-      NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
-      NULL::int, NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::smallint, NULL::text, NULL::text, NULL::text,
-      NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text
-    FROM unnest(ended || rest) e;
     -- Nearly always no circuit is open, and nobody need look at the lanes for it.
     IF (SELECT 1 FROM lane_state WHERE circuit > 0 OR reopen_at IS NOT NULL LIMIT 1) IS NOT NULL THEN
       SELECT array_agg(l.lane_id) INTO closing
@@ -537,12 +590,18 @@ BEGIN
     IF frees OR most = 0 THEN
       PERFORM count_moves_1(moves);
       IF failed IS NOT NULL THEN
-        PERFORM note_failures_2(failed, ARRAY(SELECT m.lane_id FROM unnest(moves) m WHERE m.becomes = 4), probe_ms, ended_at);
+        opened := note_failures_2(failed, ARRAY(SELECT m.lane_id FROM unnest(moves) m WHERE m.becomes = 4), probe_ms, ended_at);
         -- It would see the tasks as they were before.
         wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT (f.lane_id & 65535)::int FROM unnest(failed) f WHERE f.hold = 'task' AND f.until > ended_at);
       END IF;
       moves := NULL;
     END IF;
+    RETURN QUERY SELECT e.i, e.id, e.tail, NULL::bigint, NULL::bigint, e.state, e.reason,
+      NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
+      NULL::int, NULL::int, NULL::int, NULL::int, NULL::bigint, NULL::bigint, NULL::bigint, NULL::smallint, NULL::text, NULL::text, NULL::text,
+      NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+      CASE WHEN e.id = ANY(opened) THEN 'opened' END
+    FROM unnest(ended || rest) e;
   END IF;
   IF most > 0 THEN
     SELECT c.ids, c.moves INTO chosen, taken FROM choose_1(wanted, most, tenants_most, now_ms, wait AND endings IS NULL) c;
@@ -554,7 +613,8 @@ BEGIN
     RETURNING NULL::int, jobs.id, jobs.tail, jobs.tenant_id, jobs.lane_id, jobs.state, jobs.reason, jobs.priority, jobs.seq, jobs.created_at, jobs.run_at,
         jobs.start_by, jobs.started_at, jobs.completed_at, jobs.expires_at, jobs.failures, jobs.losses, jobs.claims, jobs.max_retries,
         jobs.timeout_ms, jobs.lease_until, jobs.cancel_requested_at, jobs.task_in_payload, jobs.worker, jobs.queue_key, jobs.trace_id,
-        jobs.trace_parent, jobs.parent_id, jobs.copy_of, jobs.webhook_url, jobs.fingerprint, jobs.tags, jobs.progress, jobs.error, jobs.result, jobs.payload;
+        jobs.trace_parent, jobs.parent_id, jobs.copy_of, jobs.webhook_url, jobs.fingerprint, jobs.tags, jobs.progress, jobs.error, jobs.result, jobs.payload,
+        NULL::text;
   END IF;
   PERFORM count_moves_1(moves || taken);
   IF frees AND chosen IS NULL THEN RETURN QUERY SELECT (jsonb_populate_record(NULL::turn_row_2, '{"i": -2}')).*; END IF;
@@ -571,7 +631,7 @@ BEGIN
   IF EXISTS (SELECT 1 FROM unnest(failed) f WHERE f.hold = 'task') THEN
     UPDATE tasks SET reopen_at = greatest(tasks.reopen_at, h.until) FROM (
       SELECT k.task_id, f.until FROM (
-        SELECT (lane_id & 65535)::int AS task_id, max(f.until) AS until FROM unnest(failed) f WHERE f.hold = 'task' AND f.until > ended_at GROUP BY 1) f
+        SELECT (lane_id & 65535)::int AS task_id, max(least(f.until, ended_at + 3600000)) AS until FROM unnest(failed) f WHERE f.hold = 'task' AND f.until > ended_at GROUP BY 1) f
       JOIN tasks k ON k.task_id = f.task_id WHERE coalesce(k.reopen_at, 0) < f.until ORDER BY k.task_id FOR UPDATE OF k) h
     WHERE tasks.task_id = h.task_id;
   END IF;
@@ -588,7 +648,7 @@ BEGIN
     new_worker, wait);
 END $$;
 
--- Notes in the histories of jobs that late endings were refused: `most` of each job. Answers the jobs it looked at; busy ones are sent again.
+-- Notes in the histories of jobs that late endings were refused: `most` of each job that was ever taken up. Answers the jobs it looked at; busy ones are sent again.
 CREATE FUNCTION refuse_2(refusals jsonb, ids bigint[], most int, now_ms bigint) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
 DECLARE
   wanted bigint[];
@@ -602,9 +662,9 @@ BEGIN
   SELECT array_agg(u.id) INTO seen FROM unnest(ids) u(id) LEFT JOIN jobs j ON j.id = u.id WHERE j.id IS NULL OR j.tenant_id = ANY(ours);
   SELECT array_agg(x.id ORDER BY x.i), array_agg(x.data ORDER BY x.i) INTO refused, texts FROM (
     SELECT r.i, r.id, r.data, row_number() OVER (PARTITION BY r.id ORDER BY r.i) AS place
-    FROM jsonb_to_recordset(refusals) AS r (i int, id bigint, token bigint, data text)
-    CROSS JOIN LATERAL (SELECT token FROM jobs WHERE jobs.id = r.id OFFSET 0) j
-    WHERE r.id = ANY(seen) AND j.token IS DISTINCT FROM r.token) x
+    FROM jsonb_to_recordset(refusals) AS r (i int, id bigint, token bigint, tail bigint, data text)
+    CROSS JOIN LATERAL (SELECT token, tail, claims FROM jobs WHERE jobs.id = r.id OFFSET 0) j
+    WHERE r.id = ANY(seen) AND j.token IS DISTINCT FROM r.token AND j.claims > 0 AND j.tail = coalesce(r.tail, j.tail)) x
   WHERE x.place + (SELECT count(*) FROM job_events e WHERE e.job_id = x.id AND e.kind = 'refused') <= most;
   IF refused IS NOT NULL THEN
     PERFORM keep_told_2(refused);
@@ -617,8 +677,8 @@ BEGIN
   RETURN QUERY SELECT unnest(seen);
 END $$;
 
--- Extends leases that are held by that token; where there are bounds, no lease for longer than its job may run (`held_ms_max` where it does
--- not say) or has after it was asked to stop, and the grace. Answers of those it looked at; busy ones are sent again.
+-- Extends leases that are held by that token; where there are bounds, no lease for longer than its job may run (`held_ms_max` at most) or has
+-- after it was asked to stop, and the grace. With bounds it marks an attempt whose time is over: it ends as a failure. Answers of those it looked at; busy ones are sent again.
 CREATE FUNCTION extend_2(leases jsonb, ids bigint[], until bigint, now_ms bigint, held_ms_max bigint, grace_ms bigint) RETURNS SETOF lease_2 LANGUAGE plpgsql AS $$
 DECLARE
   wanted bigint[];
@@ -628,20 +688,23 @@ BEGIN
   ours := lock_tenants_1(wanted);
   RETURN QUERY WITH e AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(leases) AS e (i int, id bigint, token bigint, progress text)),
   u AS (
-    UPDATE jobs SET lease_until = CASE WHEN grace_ms IS NULL THEN until ELSE greatest(jobs.lease_until, least(until, j.bound)) END, losses = 0,
+    UPDATE jobs SET lease_until = CASE WHEN grace_ms IS NULL THEN until ELSE greatest(jobs.lease_until, least(until, j.bound)) END,
+      overdue = CASE WHEN grace_ms IS NOT NULL AND j.time_over <= now_ms THEN 1 ELSE jobs.overdue END,
       progress = coalesce(e.progress, jobs.progress)
     FROM e CROSS JOIN LATERAL (
-      SELECT ctid AS place, state, token, tenant_id, least(started_at + coalesce(timeout_ms, held_ms_max), cancel_requested_at) + grace_ms AS bound
-      FROM jobs WHERE id = e.id OFFSET 0) j
-    WHERE jobs.ctid = j.place AND j.state = 3 AND j.token = e.token AND j.tenant_id = ANY(ours) AND coalesce(j.bound > now_ms, true)
-    RETURNING e.i, jobs.cancel_requested_at, jobs.lease_until)
-  SELECT e.i, e.id, u.i IS NOT NULL, u.cancel_requested_at, u.lease_until
+      SELECT *, least(time_over, cancel_requested_at) + grace_ms AS bound FROM (
+        SELECT ctid AS place, state, token, tenant_id, started_at + least(timeout_ms, held_ms_max) AS time_over, cancel_requested_at
+        FROM jobs WHERE id = e.id OFFSET 0) o) j
+    WHERE jobs.ctid = j.place AND j.state = 3 AND j.token = e.token AND j.tenant_id = ANY(ours)
+    RETURNING e.i, jobs.cancel_requested_at, jobs.lease_until, coalesce(j.bound > now_ms, true) AS is_held)
+  SELECT e.i, e.id, coalesce(u.is_held, false), u.cancel_requested_at, u.lease_until
   FROM e LEFT JOIN jobs j ON j.id = e.id LEFT JOIN u ON u.i = e.i WHERE j.id IS NULL OR j.tenant_id = ANY(ours);
 END $$;
 
 -- Sweeps -----------------------------------------------------------------------------------------------------------------------------
 
--- As it was, but that a dead letter says what went wrong.
+-- As it was, but that a dead letter says what went wrong; and an attempt that was overdue has failed: its worker was there. The wait doubles.
+-- What hung has waited for long, and needs no more jitter. A loss is left out of a history that is long, as in end_attempts_2.
 CREATE OR REPLACE FUNCTION expire_1(most int, losses_max int, keep_done bigint, keep_dead bigint, now_ms bigint) RETURNS SETOF moved_1 LANGUAGE plpgsql AS $$
 DECLARE
   due bigint[];
@@ -656,25 +719,34 @@ BEGIN
   IF due IS NULL THEN RETURN; END IF;
   ours := lock_tenants_1(wanted);
   WITH x AS MATERIALIZED (
-    SELECT id, tenant_id, seq, started_at, worker, failures,
-      CASE WHEN cancel_requested_at IS NOT NULL THEN 7 WHEN losses + 1 < losses_max THEN 2 ELSE 6 END AS becomes
+    SELECT id, tenant_id, seq, started_at, worker, failures, overdue = 1 AND cancel_requested_at IS NULL AS failed,
+      now_ms + least(300000, 2000 << least(failures, 8)) AS next_at,
+      json_build_object('message', 'timed out after ' || now_ms - started_at || ' ms', 'attempt', failures + 1, 'fingerprint', 'timed_out') AS timed_out,
+      cancel_requested_at IS NULL AND overdue = 0 AND losses + 1 < losses_max AND seq > 200
+        AND NOT EXISTS (SELECT 1 FROM job_events h WHERE h.job_id = j.id AND h.seq = j.seq) AS left_out,
+      CASE WHEN cancel_requested_at IS NOT NULL THEN 7 WHEN overdue = 1 THEN CASE WHEN failures < max_retries THEN 1 ELSE 6 END
+        WHEN losses + 1 < losses_max THEN 2 ELSE 6 END AS becomes
     FROM (SELECT * FROM jobs WHERE id = ANY(due) OFFSET 0) j WHERE tenant_id = ANY(ours) AND state = 3 AND lease_until <= now_ms),
   kept AS (
     INSERT INTO job_events (job_id, seq, at, kind, data)
-    SELECT id, seq, started_at, 'claimed', json_build_object('worker', worker, 'attempt', failures + 1)::text FROM x WHERE becomes = 2
-    UNION ALL SELECT id, seq + 1, now_ms, 'lost', NULL FROM x WHERE becomes = 2
+    SELECT id, seq, started_at, 'claimed', json_build_object('worker', worker, 'attempt', failures + 1)::text FROM x WHERE becomes < 3 AND NOT left_out
+    UNION ALL SELECT id, seq + 1, now_ms, CASE becomes WHEN 2 THEN 'lost' ELSE 'retry' END,
+      CASE becomes WHEN 1 THEN json_build_object('run_at', next_at, 'error', timed_out)::text END FROM x WHERE becomes < 3 AND NOT left_out
     ON CONFLICT DO NOTHING),
   u AS (
-    UPDATE jobs SET state = x.becomes, seq = jobs.seq + 1, losses = losses + 1, lease_until = NULL, token = NULL,
-      reason = CASE x.becomes WHEN 6 THEN 'lease_lost' WHEN 7 THEN 'requested' END,
-      fingerprint = CASE x.becomes WHEN 6 THEN 'lease_lost' ELSE jobs.fingerprint END,
-      error = CASE WHEN x.becomes = 6 AND jobs.error IS NULL
+    UPDATE jobs SET state = x.becomes, seq = jobs.seq + CASE WHEN x.left_out THEN -1 ELSE 1 END, failures = jobs.failures + x.failed::int,
+      losses = CASE WHEN x.failed THEN 0 ELSE jobs.losses + 1 END, overdue = 0, lease_until = NULL, token = NULL,
+      reason = CASE WHEN x.becomes = 6 AND x.failed THEN 'retries_exhausted' WHEN x.becomes = 6 THEN 'lease_lost' WHEN x.becomes = 7 THEN 'requested' END,
+      fingerprint = CASE WHEN x.failed THEN 'timed_out' WHEN x.becomes = 6 THEN 'lease_lost' ELSE jobs.fingerprint END,
+      run_at = CASE x.becomes WHEN 1 THEN x.next_at ELSE jobs.run_at END,
+      ord = CASE x.becomes WHEN 1 THEN ord_1(x.next_at, jobs.priority, jobs.id) ELSE jobs.ord END,
+      error = CASE WHEN x.failed THEN x.timed_out::text WHEN x.becomes = 6 AND jobs.error IS NULL
         THEN json_build_object('message', 'its worker went away three times in a row', 'attempt', x.failures + 1)::text ELSE jobs.error END,
       completed_at = CASE WHEN x.becomes > 3 THEN now_ms END,
       expires_at = CASE WHEN x.becomes > 3 THEN expires_1(x.becomes, t, keep_done, keep_dead, now_ms) END
     FROM x JOIN tenants t ON t.tenant_id = x.tenant_id WHERE jobs.id = x.id
-    RETURNING jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.ord, jobs.queue_key)
-  SELECT array_agg((u.id, u.tail, u.state, u.reason)::moved_1), array_agg((u.lane_id, 3, u.state, u.ord, NULL)::move_1),
+    RETURNING jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.ord, jobs.run_at, jobs.queue_key)
+  SELECT array_agg((u.id, u.tail, u.state, u.reason)::moved_1), array_agg((u.lane_id, 3, u.state, u.ord, u.run_at)::move_1),
     array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.state > 3)
   INTO answer, moves, keyed FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
@@ -720,7 +792,8 @@ END $$;
 
 -- What a person does -----------------------------------------------------------------------------------------------------------------
 
--- Puts failed, dead and cancelled jobs back in line; with a key it takes the key if nobody has it, else it waits for it.
+-- Puts failed, dead and cancelled jobs back in line; with a key it takes the key if nobody has it, else it waits for it. One whose webhook is
+-- still to be told stays until it is.
 CREATE OR REPLACE FUNCTION retry_1(ids bigint[], now_ms bigint) RETURNS SETOF changed_1 LANGUAGE plpgsql AS $$
 DECLARE
   wanted bigint[];
@@ -732,7 +805,7 @@ BEGIN
   SELECT array_agg(DISTINCT tenant_id) INTO wanted FROM jobs WHERE id = ANY(ids);
   ours := lock_tenants_1(wanted);
   SELECT array_agg(u.id) INTO seen FROM unnest(ids) u(id) LEFT JOIN jobs j ON j.id = u.id WHERE j.id IS NULL OR j.tenant_id = ANY(ours);
-  SELECT array_agg(j.id) INTO retried FROM jobs j WHERE j.id = ANY(seen) AND j.state > 4;
+  SELECT array_agg(j.id) INTO retried FROM jobs j WHERE j.id = ANY(seen) AND j.state > 4 AND (j.webhook_url IS NULL OR j.webhook_told = 1);
   PERFORM keep_told_2(retried);
   WITH x AS MATERIALIZED (
     SELECT j.id, j.seq, j.state, CASE WHEN j.queue_key IS NULL THEN 2
@@ -839,7 +912,7 @@ BEGIN
   RETURN (SELECT to_jsonb(b) FROM bulk_actions b WHERE b.id = started);
 END $$;
 
--- Makes a schedule, or gives the one of this name what is new; with `most` only makes one, and only while its tenant has fewer. Answers it.
+-- Makes a schedule, if there is none of this name and its tenant has fewer than `most`. Answers it.
 CREATE FUNCTION put_schedule_2(tenant bigint, given jsonb, most bigint, now_ms bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   put bigint;
@@ -849,15 +922,12 @@ BEGIN
   SELECT tenant, g.name, g.task, g.payload, g.cron, g.timezone, g.missed, g.overlap, g.paused, g.max_retries, g.next_at, now_ms, now_ms
   FROM jsonb_to_record(given) AS g (name text, task text, payload text, cron text, timezone text, missed text, overlap text, paused smallint,
     max_retries int, next_at bigint)
-  WHERE most IS NULL OR (SELECT count(*) FROM schedules WHERE tenant_id = tenant) < most
-  ON CONFLICT (tenant_id, name) DO UPDATE SET task = excluded.task, payload = excluded.payload, cron = excluded.cron, timezone = excluded.timezone,
-    missed = excluded.missed, overlap = excluded.overlap, paused = excluded.paused, max_retries = excluded.max_retries, next_at = excluded.next_at,
-    updated_at = excluded.updated_at WHERE most IS NULL
+  WHERE (SELECT count(*) FROM schedules WHERE tenant_id = tenant) < most
+  ON CONFLICT DO NOTHING
   RETURNING s.id INTO put;
   IF put IS NULL THEN RETURN NULL; END IF;
   PERFORM touch_1();
-  RETURN (SELECT to_jsonb(s) || jsonb_build_object('last_job_tail', j.tail, 'last_job_created_at', j.created_at)
-    FROM schedules s LEFT JOIN jobs j ON j.id = s.last_job_id WHERE s.id = put);
+  RETURN (SELECT to_jsonb(s) || '{"last_job_tail": null}' FROM schedules s WHERE s.id = put);
 END $$;
 
 -- Says that a webhook was told of the end of these jobs: [id, seq]. Answers {id, changed} of those it looked at; busy ones are sent again.

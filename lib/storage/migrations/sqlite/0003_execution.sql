@@ -16,6 +16,7 @@ ALTER TABLE tenants ADD COLUMN webhook_url TEXT;                      -- called 
 -- A copy names its original by public id.
 ALTER TABLE jobs DROP COLUMN copy_of;
 ALTER TABLE jobs ADD COLUMN copy_of TEXT;
+ALTER TABLE jobs ADD COLUMN overdue INTEGER NOT NULL DEFAULT 0;       -- 1: its worker was there when the time of the attempt was over
 ALTER TABLE jobs ADD COLUMN webhook_told INTEGER NOT NULL DEFAULT 0;  -- 1: a job of its own tells the webhook of this ending
 CREATE INDEX jobs_untold ON jobs (completed_at) WHERE webhook_url IS NOT NULL AND webhook_told = 0 AND completed_at IS NOT NULL;
 
