@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { functions } from "../functions/all.ts";
 import { createLog, messageOf } from "../lib/log.ts";
+import type { Held } from "../lib/storage/storage.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import type { TickReport } from "../lib/tick.ts";
 import { loadTasks } from "./loadTasks.ts";
@@ -104,7 +105,7 @@ function table(rows: readonly (readonly string[])[]): string {
 		.join("\n");
 }
 
-const HELD_TEXT: Record<string, string> = {
+const HELD_TEXT: Readonly<Record<Held["code"], string>> = {
 	tenant_concurrency: "at their tenant's concurrency limit",
 	tenant_paused: "their tenant is paused",
 	task_concurrency: "at their task's concurrency limit",
@@ -153,7 +154,11 @@ export function reportText(report: TickReport): string {
 		parts.push(
 			table([
 				["HELD JOBS", "TENANTS", "WHY"],
-				...report.held.map(({ code, jobs, tenants }) => [jobs.toLocaleString("en"), tenants.toLocaleString("en"), HELD_TEXT[code] ?? code]),
+				...report.held.map(({ code, jobs, tenants }) => [
+					jobs.toLocaleString("en"),
+					tenants.toLocaleString("en"),
+					HELD_TEXT[code as Held["code"]] ?? code,
+				]),
 			]),
 		);
 	parts.push(`${plural(report.statements, "statement")}; ${next}.`);

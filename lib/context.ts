@@ -95,6 +95,8 @@ export type Outcome = (typeof OUTCOMES)[number];
 export interface TickStatus {
 	lastTickAt: number | null;
 	nextWakeAt: number | null;
+	/** What the next tick does first, where it may not send enough statements for all that it has to do. */
+	turn?: number;
 }
 
 /** A bell that stays rung until somebody has heard it. */

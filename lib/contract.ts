@@ -177,7 +177,10 @@ export const job = z
 		webhook_url: z.string().nullable(),
 		trace_id: z.string(),
 		links: z.object({ self: z.string(), dashboard: z.string() }),
-		history: z.array(event).optional(),
+		history: z
+			.array(event)
+			.optional()
+			.describe("All of it; beyond 200 events without the attempts that came to nothing (given back, put off, lost)"),
 	})
 	.meta({ id: "Job" });
 

@@ -13,7 +13,7 @@ export interface NamedLease {
 export function leaseOf({ id, lease_token }: NamedLease): Lease | null {
 	const ref = fromJobId(id);
 	const token = Number(lease_token);
-	return ref === null || !Number.isSafeInteger(token) ? null : { id: ref.id, token };
+	return ref === null || !Number.isSafeInteger(token) ? null : { id: ref.id, token, tail: ref.tail };
 }
 
 /** Leases of one job that a request may name: one is held at most, and one or two were lost before. */

@@ -164,7 +164,9 @@ function storeFor(row: OperationRow, request: Request, deps: Deps) {
 			"tenant_invalid",
 			name === "*"
 				? "This operation is for one tenant: name it in X-Tenant-ID."
-				: "X-Tenant-ID takes 1 to 100 letters, digits and . _ : @ - and starts with a letter, a digit or _.",
+				: CALLS_TENANT.test(name)
+					? `This operation is not for calls to webhooks, which the queue itself makes: name the tenant, ${name.slice(1)}.`
+					: "X-Tenant-ID takes 1 to 100 letters, digits and . _ : @ - and starts with a letter, a digit or _.",
 		);
 	return deps.storage.tenant(name);
 }

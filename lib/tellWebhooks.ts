@@ -9,7 +9,7 @@ import { type NewJob, StorageUnavailable, type WorkerStore } from "./storage/sto
 import { instant, jobText } from "./wire.ts";
 
 /** The task that delivers; functions/tasks/http_request.ts. */
-export const WEBHOOK_TASK = "webhook";
+const WEBHOOK_TASK = "webhook";
 /** By the task's own backoff, over about 16 hours: a receiver may be away for a while. */
 const MAX_RETRIES = 15;
 /** Of one call. A receiver has only to take the news; what it does about it, it does later. */

@@ -7,6 +7,7 @@
 import { type Deps, OUTCOMES, type Outcome } from "./context.ts";
 import type { Answer } from "./contract.ts";
 import { attemptOf } from "./history.ts";
+import { CIRCUIT_PROBE_MS } from "./job.ts";
 import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
 import { type Attempt, startAttempt } from "./runJob.ts";
@@ -74,6 +75,21 @@ const RESERVE = STATEMENTS.record + STATEMENTS.recordedBefore + STATEMENTS.follo
 /** With fewer a tick could start nothing. */
 export const STATEMENTS_LEAST = STATEMENTS.look + STATEMENTS.claim + RESERVE;
 
+/** What a tick does beside running jobs, as `NextDue` says that it is due; and what each sends at most, done for one. */
+const SWEEPS = {
+	leases: STATEMENTS.expire,
+	starts: STATEMENTS.cancelLate,
+	schedules: STATEMENTS.schedules + STATEMENTS.schedule,
+	webhooks: STATEMENTS.webhooks,
+	bulkActions: STATEMENTS.bulkActions,
+	old: STATEMENTS.prune,
+} as const;
+type Sweep = keyof typeof SWEEPS;
+/** Where statements are few the claim and these take turns in coming first, else the first would leave nothing for the last. */
+const TURNS = ["claim", "schedules", "webhooks", "bulkActions", "old"] as const;
+/** With so many there is enough for all of them. */
+const STATEMENTS_PLENTY = Object.values(SWEEPS).reduce((sum, cost) => sum + cost, STATEMENTS_LEAST + STATEMENTS.promote);
+
 /** Jobs that bulk actions change, slots of schedules that are looked at, and webhooks that are called, each in one sweep. */
 const BULK_JOBS_MAX = 200;
 const SCHEDULES_MAX = 100;
@@ -87,6 +103,22 @@ const STORE_RETRY_MS_MAX = 3200;
 const PROMOTE_UNSEEN_MS = 1000;
 /** Wait before jobs are looked at again that are said to be ready and yet cannot be claimed. */
 const STALLED_MS = 1000;
+
+/** The parts of a tick as people call them. */
+const SWEEP_NAMES: Record<Sweep, string> = {
+	leases: "lost leases",
+	starts: "start deadlines",
+	schedules: "schedules",
+	webhooks: "webhooks",
+	bulkActions: "bulk actions",
+	old: "old jobs",
+};
+/** The order of this tick: each begins one further on. Where a process does not live for long, it begins anywhere. */
+function nextTurns({ ticks, random }: Pick<TickDeps, "ticks" | "random">): readonly (typeof TURNS)[number][] {
+	const first = ticks.turn ?? Math.floor(random.fraction() * TURNS.length);
+	ticks.turn = (first + 1) % TURNS.length;
+	return [...TURNS.slice(first), ...TURNS.slice(0, first)];
+}
 
 interface Run {
 	readonly job: Claimed;
@@ -123,6 +155,12 @@ class Pass {
 	#claimed = 0;
 	#stir: () => void = () => {};
 	#pruned = false;
+	/** Sweeps that failed: they are left to another tick. */
+	readonly #failed = new Set<Sweep>();
+	/** Whether this tick has done anything. */
+	#hasDone = false;
+	#hasClaimed = false;
+	#turns: readonly (typeof TURNS)[number][] | null = null;
 	#lookedAt = 0;
 	#delayedAt: number | null = null;
 	readonly #counts = { expired_leases: 0, expired_starts: 0, pruned: 0 };
@@ -193,29 +231,37 @@ class Pass {
 			}
 			const hadClaim = next.claim && !moved;
 			if (moved || swept || taken !== null) next = await this.#nextDue();
-			else if (this.#running.size === 0) return this.#closed(next);
+			else if (this.#running.size === 0) return this.#closed(next, false);
 			moved = false;
+			// Nobody else took them, and yet they cannot be had.
 			const stalled = hadClaim && taken === 0 && next.claim;
 			if (open && ((next.claim && this.#hasSlots && !stalled) || this.#mustSweep(next))) continue;
-			// Nobody else took them, and yet they cannot be had: look again in a while rather than at once.
-			if (stalled) {
-				next = { ...next, at: this.#now + STALLED_MS };
-				this.#deps.ticks.nextWakeAt = next.at;
-			}
 			// What has ended while the store was asked is still to be recorded.
 			if (this.#mayRecord) {
 				moved = true;
 				continue;
 			}
-			if (this.#running.size === 0) return this.#closed(next);
+			if (this.#running.size === 0) return this.#closed(next, stalled);
 			// Until a job ends (it may free its tenant's or its key's next one), the bell rings, or something is due.
-			await this.#pause(this.#hasSlots || !next.claim ? next.at : null);
+			await this.#pause(this.#hasSlots || !next.claim ? this.#dueLater(next, stalled) : null);
 			moved = true;
 		}
 	}
-	#closed(next: NextDue): NextDue {
+	#closed(next: NextDue, stalled: boolean): NextDue {
 		this.#closeBy(next.claim && !this.#hasSlots ? "slots" : "nothing_due");
-		return next;
+		// Another tick goes on at once with what this one has left, unless there is no way on: then in a while.
+		const goesOn = next.claim ? !stalled : this.#hasDone && this.#failed.size === 0;
+		if (next.at === null || next.at > this.#now || goesOn) return next;
+		const at = this.#now + STALLED_MS;
+		this.#deps.ticks.nextWakeAt = at;
+		return { ...next, at };
+	}
+	/** When this tick may have something to do, as far as it is not to be done now. */
+	#dueLater({ at, delayedAt }: NextDue, stalled: boolean): number | null {
+		const nowMs = this.#now;
+		if (stalled) return nowMs + STALLED_MS;
+		if (at === null || at > nowMs) return at;
+		return delayedAt !== null && delayedAt > nowMs ? delayedAt : null;
 	}
 
 	async #nextDue(): Promise<NextDue> {
@@ -227,14 +273,13 @@ class Pass {
 		return next;
 	}
 	/** Whether something else than a claim is due, and this tick may still do it. */
-	#mustSweep({ leases, starts, schedules, bulkActions, webhooks }: NextDue): boolean {
-		return (
-			leases ||
-			starts ||
-			(schedules && this.#affords(STATEMENTS.schedules + STATEMENTS.schedule)) ||
-			(bulkActions && this.#affords(STATEMENTS.bulkActions)) ||
-			(webhooks && this.#affords(STATEMENTS.webhooks))
-		);
+	#mustSweep(due: NextDue): boolean {
+		return (Object.keys(SWEEPS) as Sweep[]).some(sweep => this.#maySweep(sweep, due));
+	}
+	/** Old jobs are removed once a tick: they can wait for the next. */
+	#maySweep(sweep: Sweep, due: NextDue): boolean {
+		if (!due[sweep] || this.#failed.has(sweep) || (sweep === "old" && this.#pruned)) return false;
+		return this.#left >= SWEEPS[sweep] + this.#reserve;
 	}
 	get #hasSlots(): boolean {
 		return this.#deps.slots.busy < this.#deps.slots.size;
@@ -253,6 +298,10 @@ class Pass {
 	/** Whether a step of so many statements leaves enough for what must still be sent. */
 	#affords(statements: number): boolean {
 		return this.#left >= statements + RESERVE;
+	}
+	/** The same for a step that starts no job: where none runs, there is nothing to record. */
+	get #reserve(): number {
+		return this.#running.size === 0 && this.#ended.length === 0 ? STATEMENTS.look : RESERVE;
 	}
 	/** Whether what has ended is recorded now. Near the bound of statements it waits for what still runs: they are recorded together. */
 	get #mayRecord(): boolean {
@@ -280,49 +329,84 @@ class Pass {
 		this.#close(this.#stoppedBy);
 	}
 
-	/** Answers whether there was something to do. Old jobs are removed once a tick: they can wait for the next. */
+	/** Answers whether there was something to do. One that fails keeps neither the others nor the claim from going on. */
 	async #sweep(due: NextDue): Promise<boolean> {
-		const limit = this.#deps.config.sweepJobsMax;
-		if (due.leases && this.#affords(STATEMENTS.expire)) {
-			const lost = await this.#worker.expireLeases(limit, this.#now);
-			this.#counts.expired_leases += lost.length;
-			const givenUp = lost.filter(({ state }) => state === "dead").length;
-			this.#outcomes.lost += lost.length - givenUp;
-			this.#outcomes.dead_letter += givenUp;
-			if (givenUp > 0) this.#deps.log.error("jobs are dead letters now: their worker went away three times in a row", { jobs: givenUp });
-			if (lost.length > givenUp)
-				this.#deps.log.warn("leases were lost: their worker went away; the jobs run again, no attempt is burned", {
-					jobs: lost.length - givenUp,
+		let swept = false;
+		for (const sweep of this.#sweepsNow(due)) {
+			if (!this.#maySweep(sweep, due)) continue;
+			swept = true;
+			try {
+				await this.#sweepOne(sweep);
+				this.#hasDone = true;
+			} catch (error) {
+				this.#failed.add(sweep);
+				this.#deps.log.error("a part of a tick failed; it is tried again with another tick", {
+					part: SWEEP_NAMES[sweep],
+					error: messageOf(error),
 				});
-			for (const { id } of lost) this.#deps.ended.announce(id);
-		}
-		if (due.starts && this.#affords(STATEMENTS.cancelLate)) {
-			const late = await this.#worker.cancelLate(limit, this.#now);
-			this.#counts.expired_starts += late.length;
-			for (const { id } of late) this.#deps.ended.announce(id);
-		}
-		const prune = due.old && !this.#pruned && this.#affords(STATEMENTS.prune);
-		if (prune) {
-			this.#pruned = true;
-			this.#counts.pruned = await this.#worker.prune(limit, this.#now);
-		}
-		const submits = await this.#submitDue(due);
-		const acts = due.bulkActions && this.#affords(STATEMENTS.bulkActions);
-		if (acts)
-			for (const { id } of await this.#worker.advanceBulkActions(BULK_JOBS_MAX, this.#now)) {
-				this.#deps.running.get(id)?.cancel();
-				this.#deps.ended.announce(id);
 			}
-		return due.leases || due.starts || prune || submits || acts;
+		}
+		return swept;
 	}
-	/** Submits what the queue itself does: slots of schedules, and calls of webhooks. */
-	async #submitDue({ schedules, webhooks }: NextDue): Promise<boolean> {
+	/** All; or, where statements are few and this tick has still to claim, those whose turn comes before that. */
+	#sweepsNow({ claim }: NextDue): Sweep[] {
+		const isTight = this.#left < STATEMENTS_PLENTY;
+		if (isTight) this.#turns ??= nextTurns(this.#deps);
+		const turns = this.#turns ?? TURNS;
+		const waits = isTight && claim && this.#hasSlots && !this.#hasClaimed;
+		const before = waits ? turns.slice(0, turns.indexOf("claim")) : turns;
+		return ["leases", "starts", ...before.filter(turn => turn !== "claim")];
+	}
+	async #sweepOne(sweep: Sweep): Promise<void> {
+		const limit = this.#deps.config.sweepJobsMax;
 		const deps = { ...this.#deps, store: this.#worker };
-		const fires = schedules ? Math.min(SCHEDULES_MAX, Math.floor((this.#left - RESERVE - STATEMENTS.schedules) / STATEMENTS.schedule)) : 0;
-		if (fires > 0) await fireSchedules(deps, fires);
-		const tells = webhooks && this.#affords(STATEMENTS.webhooks);
-		if (tells) await tellWebhooks(deps, WEBHOOKS_MAX);
-		return fires > 0 || tells;
+		switch (sweep) {
+			case "leases":
+				return this.#expireLeases(limit);
+			case "starts": {
+				const late = await this.#worker.cancelLate(limit, this.#now);
+				this.#counts.expired_starts += late.length;
+				for (const { id } of late) this.#deps.ended.announce(id);
+				return;
+			}
+			case "schedules": {
+				const affordable = Math.floor((this.#left - this.#reserve - STATEMENTS.schedules) / STATEMENTS.schedule);
+				return fireSchedules(deps, Math.min(SCHEDULES_MAX, affordable));
+			}
+			case "webhooks":
+				await tellWebhooks(deps, WEBHOOKS_MAX);
+				return;
+			case "bulkActions":
+				for (const { id, action } of await this.#worker.advanceBulkActions(BULK_JOBS_MAX, this.#now)) {
+					if (action === "cancel") this.#deps.running.get(id)?.cancel();
+					this.#deps.ended.announce(id);
+				}
+				return;
+			case "old":
+				this.#pruned = true;
+				this.#counts.pruned = await this.#worker.prune(limit, this.#now);
+		}
+	}
+	async #expireLeases(limit: number): Promise<void> {
+		const lost = await this.#worker.expireLeases(limit, this.#now);
+		this.#counts.expired_leases += lost.length;
+		const count = (is: (moved: Moved) => boolean): number => lost.filter(is).length;
+		const givenUp = count(({ reason }) => reason === "lease_lost");
+		const retried = count(({ state }) => state === "delayed");
+		const spent = count(({ reason }) => reason === "retries_exhausted");
+		const again = lost.length - givenUp - retried - spent;
+		this.#outcomes.lost += again;
+		this.#outcomes.retry += retried;
+		this.#outcomes.dead_letter += givenUp + spent;
+		if (givenUp > 0) this.#deps.log.error("jobs are dead letters now: their worker went away three times in a row", { jobs: givenUp });
+		if (retried + spent > 0)
+			this.#deps.log.warn("attempts elsewhere went on when their time was over: they have failed", {
+				jobs: retried + spent,
+				dead_letters: spent,
+			});
+		if (again > 0)
+			this.#deps.log.warn("leases were lost: their worker went away; the jobs run again, no attempt is burned", { jobs: again });
+		for (const { id } of lost) this.#deps.ended.announce(id);
 	}
 
 	/**
@@ -351,6 +435,7 @@ class Pass {
 	}
 
 	async #claim(limit: number): Promise<Claimed[]> {
+		this.#hasClaimed = true;
 		const { config, random, worker, slots } = this.#deps;
 		let jobs: Claimed[] = [];
 		try {
@@ -362,6 +447,7 @@ class Pass {
 			slots.untake(limit - jobs.length);
 		}
 		this.#claimed += jobs.length;
+		if (jobs.length > 0) this.#hasDone = true;
 		for (const job of jobs) this.#start(job);
 		return jobs;
 	}
@@ -393,10 +479,20 @@ class Pass {
 		for (const { run, ending, at } of ended) {
 			const accepted = byId.get(run.job.id);
 			const outcome = accepted === undefined ? "lost" : outcomeOf(ending, accepted);
+			if (accepted?.circuit === "opened") this.#warnOfCircuit(run.job, ending);
 			this.#outcomes[outcome]++;
 			this.#note(run, outcome, at, ending);
 			this.#deps.ended.announce(run.job.id);
 		}
+	}
+
+	#warnOfCircuit({ tenant, task }: Claimed, ending: Ending): void {
+		this.#deps.log.warn("a task kept failing alike for a tenant: its jobs wait, and one a minute probes", {
+			tenant_id: tenant,
+			task,
+			error: "error" in ending && ending.error !== undefined ? JSON.parse(ending.error).message : "",
+			probes_at: instant(this.#now + CIRCUIT_PROBE_MS),
+		});
 	}
 
 	/**

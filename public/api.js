@@ -52,6 +52,8 @@ async function request(method, path, { tenant = null, query = {}, body, signal, 
 			method,
 			headers,
 			body: body === undefined ? undefined : JSON.stringify(body),
+			// One address answers each tenant differently: no answer is kept for another.
+			cache: "no-store",
 			signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
 		});
 		answer = response.status === 204 ? {} : await response.json().catch(() => null);

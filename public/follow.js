@@ -14,7 +14,7 @@ export function follow(load, fail, { everyMs = Number.POSITIVE_INFINITY, restMs 
 	const { signal } = closing;
 	/** The version that the data is of; null: not known, -1: ask again with the next push. @type {number | null} */
 	let version = null;
-	let askedAt = 0;
+	let askedAt = Date.now();
 	let asking = false;
 	let waiting = false;
 

@@ -37,7 +37,7 @@ export function health(metrics, now, needs = 0) {
 	if (workers && workers.size > 0 && workers.busy >= workers.size && ready > 0) {
 		return {
 			level: "busy",
-			text: `All ${plural(workers.size, "slot")} ${workers.size === 1 ? "is" : "are"} busy; ${plural(ready, "job")} ${ready === 1 ? "waits" : "wait"} for a free one.`,
+			text: `All ${plural(workers.size, "slot")} ${workers.size === 1 ? "is" : "are"} busy, and ${plural(ready, "due job")} ${ready === 1 ? "waits" : "wait"}.`,
 		};
 	}
 	return { level: "well", text: "Healthy." };

@@ -52,7 +52,7 @@ export function rowsTable({ caption, className, columns, keyOf, cells, door = fa
 	 */
 	function write(row, item) {
 		const focused = row.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
-		const place = [...row.querySelectorAll("button")].findIndex(button => button === focused);
+		const place = [...row.querySelectorAll("button")].indexOf(/** @type {HTMLButtonElement} */ (focused));
 		draw(row, item, () =>
 			cells(item).map((content, index) => h("td", { "data-label": columns[index] }, ...(Array.isArray(content) ? content : [content]))),
 		);

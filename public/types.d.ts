@@ -19,8 +19,8 @@ export interface HistoryEvent {
 	run_at?: string | null;
 	/** How a late result would have ended the job. */
 	outcome?: string;
-	/** Whether this attempt opened or closed the circuit of its tenant and task. */
-	circuit?: "opened" | "closed";
+	/** Whether this attempt opened or closed the circuit of its tenant and task, or probed it in vain. */
+	circuit?: "opened" | "closed" | "probe";
 }
 
 export interface Job {

@@ -198,7 +198,7 @@ describe("the scaling", () => {
 			expect(status).toBe(200);
 			const value = trigger.metadata.valueLocation.split(".").reduce((at: Yaml, key: string) => at[key], body);
 			expect(value).toBe(0);
-			for (let i = 0; i < 21; i++) await queue.call("submitJob", "/api/jobs", { body: { task: "echo" } });
+			for (let i = 0; i < 21; i++) await queue.call("submitJob", "/api/jobs", { body: { task: "echo" }, tenant: `t${i}` });
 			const { body: busy } = await queue.call("metrics", "/api/metrics", { tenant: null });
 			expect(trigger.metadata.valueLocation.split(".").reduce((at: Yaml, key: string) => at[key], busy)).toBe(5);
 		}));

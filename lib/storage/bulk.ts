@@ -6,7 +6,15 @@
 import { isEnded, STATES, type State } from "../job.ts";
 import type { BulkProgress, Engine } from "./engine.ts";
 import { type Row, toBulkAction, toMoved } from "./rows.ts";
-import { ACTS_ON, type BulkAction, type BulkActionKind, type ListQuery, type Moved, type StorageDefaults } from "./storage.ts";
+import {
+	ACTS_ON,
+	type BulkAction,
+	type BulkActionKind,
+	type BulkMoved,
+	type ListQuery,
+	type Moved,
+	type StorageDefaults,
+} from "./storage.ts";
 
 /** Jobs of one portion, where no rate says less. */
 const PORTION = 200;
@@ -25,7 +33,7 @@ export interface BulkStore {
 }
 
 /** Carries the action on that is due first, if any is. Answers the jobs that it changed. */
-export async function advanceBulkAction(store: BulkStore, jobsMax: number, nowMs: number): Promise<Moved[]> {
+export async function advanceBulkAction(store: BulkStore, jobsMax: number, nowMs: number): Promise<BulkMoved[]> {
 	const row = await store.engine.takeBulkAction(nowMs, nowMs + BUSY_MS);
 	if (row === undefined) return [];
 	const action = toBulkAction(row, null);
@@ -34,7 +42,7 @@ export async function advanceBulkAction(store: BulkStore, jobsMax: number, nowMs
 	const { id, seen, changed, skipped, canaryIds } = action;
 	const unchanged = { id, from: row.cursor, cursor: row.cursor, reason: null, seen, changed, skipped, canaryIds };
 	await store.engine.recordBulkAction({ ...unchanged, ...progress }, nowMs);
-	return moved;
+	return moved.map(job => ({ ...job, action: action.action }));
 }
 
 const stateOf = (row: Row): State => STATES[row.state as number] as State;

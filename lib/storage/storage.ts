@@ -337,6 +337,11 @@ export interface Moved extends JobRef {
 	readonly circuit?: "opened";
 }
 
+/** A job that a bulk action has changed; deleted ones as they were. */
+export interface BulkMoved extends Moved {
+	readonly action: BulkActionKind;
+}
+
 /** When something next needs doing, and what: `at` is not after `nowMs` when it is now. */
 export interface NextDue {
 	readonly at: number | null;
@@ -416,7 +421,7 @@ export interface WorkerStore {
 	 * Carries the bulk actions on that are due: on so many jobs at most. Answers the jobs that it changed; when the next is due is for
 	 * nextDue to say.
 	 */
-	advanceBulkActions(jobsMax: number, nowMs: number): Promise<readonly Moved[]>;
+	advanceBulkActions(jobsMax: number, nowMs: number): Promise<readonly BulkMoved[]>;
 	/** Schedules whose next slot has come, the longest due first. */
 	dueSchedules(limit: number, nowMs: number): Promise<DueSchedule[]>;
 	/** Moves a schedule on from the slot that was due, unless somebody else has. */

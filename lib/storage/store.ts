@@ -22,6 +22,7 @@ import {
 	toWorkerSeen,
 } from "./rows.ts";
 import {
+	type BulkMoved,
 	type Changed,
 	type Claimed,
 	type ClaimRequest,
@@ -436,7 +437,7 @@ class EngineWorkerStore implements WorkerStore {
 	async nextDue(tasks: readonly string[], nowMs: number): Promise<NextDue> {
 		return toNextDue(await this.#engine.nextDue(await this.#store.taskIds(tasks), nowMs), nowMs);
 	}
-	advanceBulkActions(jobsMax: number, nowMs: number): Promise<Moved[]> {
+	advanceBulkActions(jobsMax: number, nowMs: number): Promise<BulkMoved[]> {
 		const { engine, defaults } = this.#store;
 		const briefPage = (tenantId: number | null, query: ListQuery) => this.#store.page(tenantId, query, "brief");
 		return advanceBulkAction({ engine, defaults, briefPage }, jobsMax, nowMs);

@@ -54,7 +54,7 @@ export function jobPage({ path, tenant }) {
 	/** @param {Job} next */
 	function show(next) {
 		// Answers may overtake each other: an unfinished job never replaces its own end, unless a retry opened it again.
-		if (job && (next.history?.at(-1)?.seq ?? 0) < (job.history?.at(-1)?.seq ?? 0)) return;
+		if (job && isFinished(job) && (next.history?.at(-1)?.seq ?? 0) < (job.history?.at(-1)?.seq ?? 0)) return;
 		const shown = next;
 		job = shown;
 		draw(element, "job", () => layout);

@@ -9,7 +9,7 @@ import { timeAgo } from "../time.js";
 /** @import { Schedule } from "../types.js" */
 
 const SHOWN = 5;
-const REST_MS = 30_000;
+const REST_MS = 10_000;
 const EVERY_MS = 60_000;
 
 /** @param {string | null} tenant the scope */

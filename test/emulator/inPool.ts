@@ -65,7 +65,7 @@ export async function inPool(
 		readonly config?: Partial<Config>;
 		readonly tasksIndex?: string;
 		/** What the store would say of jobs that wait. */
-		readonly pending?: () => Promise<number>;
+		readonly pending?: (most: number) => Promise<number>;
 	} = {},
 ): Promise<void> {
 	const whole = { ...CONFIG_DEFAULT, ...config };

@@ -396,6 +396,63 @@ describe("an error that nobody catches", () => {
 		}));
 });
 
+describe("a job that is given back", () => {
+	const reasonOf = async ({ ending }: Ran): Promise<string> => {
+		const ended = await ending;
+		expect(ended).toMatchObject({ outcome: "release" });
+		expect(ended).not.toHaveProperty("fingerprint");
+		return messageOf(ended);
+	};
+
+	it("says that its thread did not yield: for another job, or nobody knows for which", () =>
+		inPool(async queue => {
+			const neighbour = await begun(queue, "wait", "waits", 5000);
+			await queue.clock.advance(LOOKS_MS);
+			const bystander = await begun(queue, "wait", "waits");
+			const spin = await begun(queue, "spin", "spins", 60_000);
+			await timeOut(queue, 5000);
+			expect(await reasonOf(neighbour)).toBe("another job in its thread does not yield");
+			await timeOut(queue, 60_000);
+			await spin.ending;
+			expect(await reasonOf(bystander)).toBe("another job in its thread did not yield, so the thread was ended");
+
+			const [other, later] = [await begun(queue, "wait", "waits"), await begun(queue, "spinLater", "spins", 5000)];
+			await timeOut(queue, 5000);
+			for (const job of [other, later])
+				expect(await reasonOf(job)).toBe("its thread did not answer any more and was ended; it runs alone next time, which will tell");
+		}, ONE_THREAD));
+
+	it("says that its thread has ended: by another job, or nobody knows by which", () =>
+		inPool(async queue => {
+			const neighbour = await begun(queue, "wait", "waits");
+			await queue.run("exit").ending;
+			expect(await reasonOf(neighbour)).toBe("its thread was ended by process.exit(3); another job in it was to blame");
+			const other = await begun(queue, "wait", "waits");
+			const exit = queue.run("exitLater");
+			for (const job of [exit, other])
+				expect(await reasonOf(job)).toBe("its thread was ended by process.exit(3); it runs alone next time, which will tell");
+		}, ONE_THREAD));
+
+	it("says that its thread ran out of memory", () =>
+		inPool(
+			async queue => {
+				await queue.run("echo").ending;
+				expect(await reasonOf(queue.run("hog"))).toBe("its thread ran out of memory (40 MB); it runs alone next time, which will tell");
+			},
+			{ config: { workersMin: 1, workersMax: 1, workerMemoryMb: 40 } },
+		));
+
+	it("says that no thread can be started; and nothing where its process ends", () =>
+		inPool(
+			async ({ run, close }) => {
+				expect(await reasonOf(run("echo"))).toMatch(/^no worker thread can be started: /);
+				await close();
+				expect(await run("echo").ending).toEqual({ id: expect.any(Number), token: 7, outcome: "release" });
+			},
+			{ tasksIndex: "file:///nowhere/index.ts" },
+		));
+});
+
 describe("any mixture of tasks", () => {
 	const INNOCENT = ["echo", "slow", "context", "follows"];
 	const GUILTY = ["spin", "spinLater", "exit", "exitLater", "strayThrow", "strayReject", "ignore"];

@@ -133,6 +133,24 @@ describe("a queue whose jobs run in threads", () => {
 			expect(await queue.is(followed.id, "done")).toMatchObject({ result: { a: 1 }, tags: ["followed"] });
 		}));
 
+	it("says in the history why a job was given back whose thread is gone, and burns no attempt by that", () =>
+		inThreads(
+			async queue => {
+				await submit(queue, { task: "wait" });
+				await queue.logged("waits");
+				const { id } = await submit(queue, { task: "exitLater", max_retries: 0 });
+				const ended = await queue.is(id, "dead_letter");
+				expect(ended).toMatchObject({ attempt: 1, error_message: "its thread was ended by process.exit(3)" });
+				const { history } = await read(queue, id, "?include=history");
+				expect(history.map(({ kind }: { kind: string }) => kind)).toEqual(["submitted", "claimed", "released", "claimed", "dead_letter"]);
+				expect(history[2]).toMatchObject({
+					text: "Given back without using an attempt: its thread was ended by process.exit(3); it runs alone next time, which will tell.",
+					error: { message: expect.any(String) },
+				});
+			},
+			{ workersMin: 1, workersMax: 2 },
+		));
+
 	it("runs every job once while threads come and go", () =>
 		inThreads(
 			async queue => {

@@ -1,4 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { openStorage } from "../../emulator/openStorage.ts";
+import type { Attempt } from "../../lib/runJob.ts";
+import { STORAGE_DEFAULTS } from "../support/harness.ts";
 import { inPool, type PoolQueue, type Ran } from "./inPool.ts";
 
 /** Many looks of the scaler. */
@@ -43,6 +46,62 @@ describe("the pool's scaler", () => {
 			{ pending: async () => pending },
 		);
 	});
+
+	// Bug: up counted all that waited, down what could run, so that it went up and down for ever.
+	for (const each of [8, 12])
+		it(`comes to rest under a steady load that tenants' limits hold: 5 tenants with ${each} long jobs each`, async () => {
+			const { storage } = await openStorage(":memory:", { ...STORAGE_DEFAULTS, concurrency: 5 }, ["wait"]);
+			let asked = 0;
+			try {
+				await inPool(
+					async ({ pool, slots, clock, until, logged }) => {
+						for (let i = 0; i < 5 * each; i++)
+							await storage
+								.tenant(`t${i % 5}`)
+								.insertJob({ task: "wait", payload: "null", maxRetries: 0, timeoutMs: 900_000, tail: i, traceId: "0" }, 0);
+						const attempts: Attempt[] = [];
+						for (let look = 0; look < 120; look++) {
+							// What a tick does: it fills the slots.
+							const free = slots.take(1000);
+							const request = { tasks: ["wait"], limit: free, leaseMs: 1e9, token: look + 1, worker: "w" };
+							const jobs = await storage.worker.claimDueJobs(request, clock.now());
+							slots.untake(free - jobs.length);
+							for (const job of jobs) {
+								attempts.push(pool.execute(job));
+								await logged("waits");
+							}
+							await clock.advance(250);
+							await until(() => slots.size === 5 * (pool.scaled.at(-1)?.to ?? 2));
+						}
+						expect(pool.scaled).toMatchObject([{ from: 2, to: 3, reason: "pending 15 / 2 workers > 5" }]);
+						expect(asked).toBeGreaterThan(50);
+						expect(attempts).toHaveLength(15);
+						for (const attempt of attempts) attempt.stop("cancelled");
+						await Promise.all(attempts.map(({ ending }) => ending));
+					},
+					{
+						pending: most => {
+							asked++;
+							return storage.operator.runnable(["wait"], most, 0);
+						},
+					},
+				);
+			} finally {
+				await storage.close();
+			}
+		});
+
+	it("says that there are more where it counted no further", () =>
+		inPool(
+			async queue => {
+				const jobs = await fill(queue, 10);
+				await queue.clock.advance(1100);
+				await queue.until(() => queue.slots.size === 15);
+				expect(queue.pool.scaled).toMatchObject([{ from: 2, to: 3, reason: "pending 16 or more / 2 workers > 5" }]);
+				await end(jobs);
+			},
+			{ pending: async most => Math.min(most, 4112), config: { workersMax: 3 } },
+		));
 
 	it("asks the store only while all slots are taken: what waits beside free slots is held by a limit", () => {
 		let asked = 0;

@@ -83,6 +83,13 @@ describe("reportText", () => {
 		expect(reportText(report({ jobs: [job!], jobs_omitted: 1500 }))).toContain("… 1,500 more jobs");
 	});
 
+	it("says in words what holds jobs whose task keeps failing, or was told to wait", () => {
+		const held = (["circuit_open", "retry_after"] as const).map(code => ({ code, jobs: 3, tenants: 1 }));
+		const text = reportText(report({ dry_run: true, held }));
+		expect(text).toMatch(/ {2}3 +1 +they kept failing alike: their circuit is open, one a minute probes\n/);
+		expect(text).toMatch(/ {2}3 +1 +what they depend on asked to be left alone for a while\n/);
+	});
+
 	it("shows a code of a hold that it does not know as it is", () => {
 		expect(reportText(report({ held: [{ code: "something_new", jobs: 1, tenants: 1 }] }))).toContain("something_new");
 	});

@@ -332,7 +332,7 @@ describe("a remote worker", () => {
 			const gate = createGate();
 			return inQueue(async queue => {
 				const given = await working(queue, { gate: gate.task });
-				const job = await submit(queue, { task: "gate" });
+				const job = await submit(queue, { task: "gate", timeout_ms: 200_000 });
 				await queue.clock.advance(100);
 				for (const answer of [text(404), problem(422, "validation_failed")]) {
 					expect(await told(given)).toBe("asks again");

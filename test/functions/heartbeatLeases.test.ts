@@ -85,9 +85,61 @@ describe("heartbeatLeases", () => {
 				await queue.clock.advance(16_000);
 				expect((await heartbeat(queue, [leaseOf(leased)])).body.leases[0].status).toBe("lost");
 				await tick(queue);
-				expect(await read(queue, job.id)).toMatchObject({ status: "pending", lost_count: 1 });
+				const failed = await read(queue, job.id, "?include=history");
+				expect(failed).toMatchObject({ status: "pending", lost_count: 0, retry_count: 1, run_at: "2026-01-01T00:01:18.000Z" });
+				expect(failed.history.at(-1)).toMatchObject({
+					kind: "retry",
+					text: "The attempt failed: timed out after 76000 ms. It is tried again.",
+					error: { message: "timed out after 76000 ms", attempt: 1, fingerprint: "timed_out" },
+				});
 			},
 			{ config: { graceMs: 5000 } },
+		));
+
+	// Bug: a heartbeat set the count of losses back, and so neither ended such a job.
+	it("does not keep a job running for ever whose worker hangs, or beats once and goes away each time", () =>
+		inQueue(
+			async queue => {
+				await serveRemote(queue, "remote", "goes");
+				const hangs = await submit(queue, { task: "remote", timeout_ms: 60_000, max_retries: 2 });
+				const goes = await submit(queue, { task: "goes" });
+				for (let lived = 0; lived < 40; lived++) {
+					const { jobs } = (await askForJobs(queue, { limit: 1, tasks: ["remote"] })).body;
+					const others = (await askForJobs(queue, { limit: 1, tasks: ["goes"] })).body.jobs;
+					if (others.length > 0) await heartbeat(queue, others.map(leaseOf));
+					for (let beats = 0; beats < 10; beats++) {
+						await queue.clock.advance(10_000);
+						if (jobs.length > 0) await heartbeat(queue, jobs.map(leaseOf));
+						await tick(queue);
+					}
+				}
+				expect(await read(queue, hangs.id)).toMatchObject({ status: "dead_letter", reason: "retries_exhausted", retry_count: 3 });
+				expect(await read(queue, goes.id)).toMatchObject({ status: "dead_letter", reason: "lease_lost", lost_count: 3 });
+			},
+			{ config: { graceMs: 5000 } },
+		));
+
+	it("holds no lease for longer than the queue allows, whatever the timeout of its job says", () =>
+		inQueue(
+			async queue => {
+				await serveRemote(queue);
+				// Submitted when that was allowed.
+				await queue.deps.storage
+					.tenant("acme")
+					.insertJob(
+						{ task: "remote", payload: "null", timeoutMs: 86_400_000, maxRetries: 0, tail: 1, traceId: "0".repeat(32) },
+						queue.clock.now(),
+					);
+				const leased = await leaseOne(queue);
+				expect(leased.timeout_ms).toBe(60_000);
+				for (let s = 0; s < 70; s += 10) {
+					await queue.clock.advance(10_000);
+					await heartbeat(queue, [leaseOf(leased)]);
+				}
+				await queue.clock.advance(10_000);
+				expect((await heartbeat(queue, [leaseOf(leased)])).body.leases[0].status).toBe("lost");
+			},
+			{ config: { graceMs: 5000, timeoutMsMax: 60_000 } },
 		));
 
 	it("gives a worker that is to stop a job the grace period, and no longer: then it is cancelled", () =>

@@ -2,7 +2,7 @@ import { defineTask } from "tickq";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
 import { operations } from "../../lib/contract.ts";
-import { inQueue, submit } from "./inQueue.ts";
+import { inQueue, submit, throwing, tick } from "./inQueue.ts";
 import { leaseOf, leaseOne, serveRemote, settleWith } from "./remote.ts";
 
 describe("listTasks", () => {
@@ -24,6 +24,7 @@ describe("listTasks", () => {
 					paused: false,
 					held_until: null,
 					circuits_open: 0,
+					circuits: [],
 				});
 				expect(body.tasks[1]).toMatchObject({
 					name: "full",
@@ -80,6 +81,28 @@ describe("listTasks", () => {
 			await queue.clock.advance(5000);
 			expect((await shown()).held_until).toBeNull();
 		}));
+
+	it("names the tenants whose circuits are open, and when each probes", () =>
+		inQueue(
+			async queue => {
+				const shown = async () => (await queue.call("listTasks", "/api/tasks", { tenant: null })).body.tasks[0];
+				for (const tenant of ["beta", "acme"]) {
+					for (let i = 0; i < 3; i++) await submit(queue, { task: "bad", max_retries: 0 }, tenant);
+					await tick(queue);
+					await queue.clock.advance(1000);
+				}
+				expect(await shown()).toMatchObject({
+					circuits_open: 2,
+					circuits: [
+						{ tenant_id: "acme", probes_at: "2026-01-01T00:01:01.000Z" },
+						{ tenant_id: "beta", probes_at: "2026-01-01T00:01:00.000Z" },
+					],
+				});
+				await queue.call("resetCircuit", "/api/tasks/bad/circuit/reset", { body: {}, tenant: null });
+				expect(await shown()).toMatchObject({ circuits_open: 0, circuits: [] });
+			},
+			{ tasks: { bad: throwing(new Error("down")) }, config: { circuitFailures: 3 } },
+		));
 
 	it("shows for each shipped task an example that can be submitted", () =>
 		inQueue(async queue => {

@@ -54,6 +54,28 @@ describe("retryJob", () => {
 			{ tasks: { once: once(new Error("no")) } },
 		));
 
+	// Bug: with the retry, the end of before was never told.
+	it("waits for a webhook that is still to be told of the end: the same call works a moment later", () =>
+		inQueue(
+			async queue => {
+				const { id } = await submit(queue, { task: "once", webhook_url: "https://example.com/hook" });
+				const [job] = await queue.deps.storage.worker.claimDueJobs(
+					{ tasks: ["once"], limit: 1, leaseMs: 1000, token: 1, worker: "w" },
+					queue.clock.now(),
+				);
+				await queue.deps.storage.worker.finishIfLeased(
+					[{ id: job!.id, token: 1, outcome: "failed", error: '{"message":"no"}', fingerprint: "f" }],
+					queue.clock.now(),
+				);
+				const { status, body } = await retry(queue, id);
+				expect(status).toBe(409);
+				expect(body).toMatchObject({ code: "job_not_finished", job_status: "failed", detail: expect.stringContaining("in a moment") });
+				await tick(queue);
+				expect((await retry(queue, id)).status).toBe(200);
+			},
+			{ tasks: { once: once(new Failed("no")) } },
+		));
+
 	it("puts a cancelled job back in line, without the deadline it missed", () =>
 		inQueue(async queue => {
 			const { id } = await submit(queue, { task: "echo", payload: 1, start_by: "2026-01-01T00:00:01Z" });

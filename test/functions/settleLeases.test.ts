@@ -197,10 +197,23 @@ describe("settleLeases", () => {
 						(await queue.call("listTasks", "/api/tasks")).body.tasks.find(({ name }: { name: string }) => name === "remote").circuits_open;
 					for (let i = 0; i < 3; i++) await fail({ retry_scope: "job", retry_after_ms: 0 });
 					expect(await open()).toBe(0);
+					for (let i = 0; i < 2; i++) await fail({ retry_after_ms: 0 });
+					expect(await open()).toBe(0);
 					await fail({ retry_after_ms: 0 });
 					expect(await open()).toBe(1);
-					await submit(queue, { task: "remote" });
+					const { id } = await submit(queue, { task: "remote", max_retries: 0 });
 					expect((await askForJobs(queue)).body.jobs).toEqual([]);
+					// Nor does it close one: the probe only learned when to come back.
+					await queue.clock.advance(60_000);
+					await settleWith(queue, {
+						...leaseOf(await leaseOne(queue)),
+						outcome: "retry",
+						error: "429",
+						retry_scope: "job",
+						retry_after_ms: 5000,
+					});
+					expect(await open()).toBe(1);
+					expect((await queue.call("getJob", `/api/jobs/${id}`)).body).toMatchObject({ status: "pending", retry_count: 0 });
 				},
 				{ config: { circuitFailures: 3 } },
 			));
@@ -378,6 +391,19 @@ describe("settleLeases", () => {
 				);
 				expect(body.results).toMatchObject([{ status: "done" }, { problem: { code: "lease_lost" } }]);
 				expect(await read(queue, leased.id)).toMatchObject({ status: "done", result: "first", error: null });
+			}));
+
+		// Bug: an id with the right number and any tail was noted in the history of somebody's job.
+		it("of an id that was guessed is lost, and stands in no history", () =>
+			inQueue(async queue => {
+				const leased = await given(queue);
+				const guessed = `${leased.id.slice(0, -8)}00000001`;
+				const { status, body } = await settleWith(queue, { id: guessed, lease_token: "7", outcome: "done" });
+				expect([status, body.code]).toEqual([409, "lease_lost"]);
+				const waiting = await submit(queue, { task: "remote" });
+				await settleWith(queue, { id: waiting.id, lease_token: "7", outcome: "done" });
+				expect(await history(queue, leased.id)).toEqual(["submitted", "claimed"]);
+				expect(await history(queue, waiting.id)).toEqual(["submitted"]);
 			}));
 
 		it("under two leases of one job is told apart: the lost one is refused, the held one accepted", () =>

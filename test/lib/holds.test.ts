@@ -152,8 +152,90 @@ describe("the circuit breaker", () => {
 				expect(state.runs).toBe(opened + 3);
 				await queue.clock.advance(1);
 				await tick(queue);
-				expect(state.runs).toBe(30);
+				// Each that was a probe has run once more.
+				expect(state.runs).toBe(33);
 				expect(await circuitsOf(queue, "mail")).toBe(0);
+				expect((await queue.call("metrics", "/api/metrics")).body).toMatchObject({ pending: 0, dead_letter_queue: opened });
+			},
+			{ tasks: { mail: task } },
+		);
+	});
+
+	it("burns no attempt by a probe that fails, and says so; another job is the next", () => {
+		const { state, task } = switchable();
+		return inQueue(
+			async queue => {
+				const ids = await failing(queue, 13);
+				for (let i = 0; i < 10; i++) await tick(queue, { limit: 1 });
+				expect(state.runs).toBe(10);
+				const probes = ids.slice(10);
+				for (let minute = 0; minute < 6; minute++) {
+					await queue.clock.advance(60_000);
+					await tick(queue);
+				}
+				expect(state.runs).toBe(16);
+				for (const id of probes) {
+					const job = await read(queue, id, "?include=history");
+					expect(job).toMatchObject({ status: "pending", attempt: 1, retry_count: 0, error_message: "the mail server is away" });
+					expect(job.history.filter(({ circuit }: { circuit?: string }) => circuit === "probe")).toHaveLength(2);
+					expect(job.history.at(-1)).toMatchObject({
+						kind: "retry",
+						circuit: "probe",
+						text: "The attempt failed while the circuit was open: the mail server is away. No attempt is used.",
+					});
+				}
+				expect((await queue.call("metrics", "/api/metrics")).body.dead_letter_queue).toBe(10);
+			},
+			{ tasks: { mail: task }, fraction: 0.9 },
+		);
+	});
+
+	it("stays open when its probe only learns when to come back", () => {
+		let thrown: Error = new Error("down");
+		return inQueue(
+			async queue => {
+				const ids = await failing(queue, 12);
+				for (let i = 0; i < 10; i++) await tick(queue, { limit: 1 });
+				thrown = new RetryAfter(5000, { message: "429" });
+				await queue.clock.advance(60_000);
+				await tick(queue);
+				expect(await circuitsOf(queue, "mail")).toBe(1);
+				expect(await read(queue, ids[10]!)).toMatchObject({ status: "pending", retry_count: 0, error_message: "429" });
+				await queue.clock.advance(59_999);
+				expect((await tick(queue)).body.claimed).toBe(0);
+			},
+			{
+				tasks: {
+					mail: defineTask({
+						run() {
+							throw thrown;
+						},
+					}),
+				},
+			},
+		);
+	});
+
+	it("leaves one line in the log when it opens, and none with each probe", () => {
+		const { task } = switchable();
+		return inQueue(
+			async queue => {
+				await failing(queue, 20);
+				await tick(queue);
+				for (let minute = 0; minute < 3; minute++) {
+					await queue.clock.advance(60_000);
+					await tick(queue);
+				}
+				const lines = queue.logs.filter(({ level, probes_at }) => level === "warn" && probes_at !== undefined);
+				expect(lines).toEqual([
+					expect.objectContaining({
+						message: "a task kept failing alike for a tenant: its jobs wait, and one a minute probes",
+						tenant_id: "acme",
+						task: "mail",
+						error: "the mail server is away",
+						probes_at: "2026-01-01T00:01:00.000Z",
+					}),
+				]);
 			},
 			{ tasks: { mail: task } },
 		);

@@ -3,7 +3,15 @@
  * fingerprints, holds, circuits.
  */
 import { expect } from "vitest";
-import { CIRCUIT_PROBE_MS, EVENTS_MAX, LEASE_LOST_FINGERPRINT, LOSSES_MAX, type State, TIMED_OUT_FINGERPRINT } from "../../lib/job.ts";
+import {
+	CIRCUIT_PROBE_MS,
+	EVENTS_MAX,
+	HOLD_MS_MAX,
+	LEASE_LOST_FINGERPRINT,
+	LOSSES_MAX,
+	type State,
+	TIMED_OUT_FINGERPRINT,
+} from "../../lib/job.ts";
 import type { Claimed, Storage } from "../../lib/storage/storage.ts";
 import {
 	CANCELLED,
@@ -622,6 +630,14 @@ export function executionConformance({ describe, it, race }: Suite): void {
 			expect(await q.claim({ limit: 10 })).toHaveLength(4);
 		});
 
+		it("lasts an hour at most, whatever its job asks for; that one waits for as long as it asks", async q => {
+			await q.fill(2);
+			await q.finish(await q.claimOne(), retryIn(10 * DAY, { hold: "tenant" }));
+			expect(await q.worker.nextDue(TASKS, q.now)).toMatchObject({ at: T0 + HOLD_MS_MAX, claim: false });
+			q.now += HOLD_MS_MAX;
+			expect(await q.claim({ limit: 10 })).toHaveLength(1);
+		});
+
 		it("is the reason to wake where nothing else is due, also for jobs that come while it lasts", async q => {
 			await q.submit({ maxRetries: 0 });
 			await q.finish(await q.claimOne(), retryIn(5000, { hold: "tenant" }));
@@ -723,6 +739,14 @@ export function executionConformance({ describe, it, race }: Suite): void {
 			q.now += 1;
 			expect(await q.worker.nextDue(["a"], q.now)).toMatchObject({ at: q.now, claim: true });
 			expect(await q.claim({ limit: 10 })).toHaveLength(6);
+		});
+
+		it("lasts an hour at most, whatever its job asks for", async q => {
+			await q.fill(2, i => ({ tenant: `t${i}` }));
+			await q.finish(await q.claimOne(), retryIn(10 * DAY, { hold: "task" }));
+			expect((await taskState(q)).heldUntil).toBe(T0 + HOLD_MS_MAX);
+			q.now += HOLD_MS_MAX;
+			expect(await q.claim({ limit: 10 })).toHaveLength(1);
 		});
 
 		it("is not shortened by one that ends before it, and is ended by an operator", async q => {

@@ -3,7 +3,7 @@
  * open, and why a job was given back.
  */
 import { expect } from "vitest";
-import { CIRCUIT_PROBE_MS } from "../../lib/job.ts";
+import { CIRCUIT_PROBE_MS, EVENTS_MAX } from "../../lib/job.ts";
 import { CIRCUITS_MAX, type Claimed } from "../../lib/storage/storage.ts";
 import {
 	createRandom,
@@ -238,6 +238,18 @@ export function waitingConformance({ describe, it, race }: Suite): void {
 			await q.submit({ maxRetries: 0 });
 			expect(await q.finish((await q.claim({ limit: 1 }))[0]!, retryIn(1000))).toMatchObject([{ state: "dead" }]);
 			expect((await taskState(q)).circuitsOpen).toBe(0);
+		});
+
+		it("is left out of a history that is long: a circuit may be open for days", async q => {
+			await open(q);
+			const id = await q.submit({ maxRetries: 0 });
+			for (let i = 0; i < EVENTS_MAX / 2 + 10; i++) await q.finish(await probe(q), failure());
+			const { seq, claims, failures } = await q.get(id);
+			expect([claims, failures]).toEqual([EVENTS_MAX / 2 + 10, 0]);
+			expect(seq).toBeLessThanOrEqual(EVENTS_MAX + 2);
+			expect((await q.history(id)).map(event => event.seq)).toEqual(Array.from({ length: seq }, (_, i) => i + 1));
+			await q.finish(await probe(q));
+			expect((await q.kinds(id)).slice(-3)).toEqual(["retry", "claimed", "done"]);
 		});
 
 		it("is answered alike when it is sent again", async q => {

@@ -45,14 +45,18 @@ export const CIRCUIT = {
 	sets: [
 		`streak = ${streak("lanes")}`,
 		`streak_fingerprint = CASE WHEN m.dones > 0 OR m.least <> m.greatest THEN NULL ELSE coalesce(m.least, lanes.streak_fingerprint) END`,
+		"circuit_before = lanes.circuit",
 		`circuit = ${circuit("lanes")}`,
 		`reopen_at = nullif(max(coalesce(CASE WHEN ${circuit("lanes")} THEN lanes.reopen_at ELSE ${heldWithoutCircuit("lanes")} END, 0),
     coalesce(m.held_until, 0), ${opens("lanes")} * (${PROBE_AT})), 0)`,
 	],
 };
 
-/** Whether an attempt of job `j` that failed is a probe: asked before the lanes are counted. */
-export const PROBES = "coalesce((SELECT circuit FROM lanes WHERE lane_id = j.lane_id), 0)";
+/** Whether the circuit of the lane of job `j` was open, or probed: told by the lane as it is before the lanes are counted, and was, afterwards. */
+export const WAS_OPEN = {
+	before: "(SELECT circuit FROM lanes WHERE lane_id = j.lane_id)",
+	after: "(SELECT circuit_before FROM lanes WHERE lane_id = j.lane_id)",
+};
 
 /** A SELECT of the places of those that open a circuit: asked before the lanes are counted. @param endings a table of them */
 export const openers = (endings: string) => `SELECT m.latest FROM (SELECT lane_id, ${SUMS.join(", ")} FROM ${endings} GROUP BY +lane_id) m

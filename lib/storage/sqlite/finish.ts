@@ -2,7 +2,7 @@
 import { HOLD_MS_MAX } from "../../job.ts";
 import { S } from "../rows.ts";
 import type { Ending, LeaseBounds, LeaseExtension, StorageDefaults } from "../storage.ts";
-import { CIRCUIT, CIRCUIT_CLOSES, openers, PROBES } from "./circuit.ts";
+import { CIRCUIT, CIRCUIT_CLOSES, openers, WAS_OPEN } from "./circuit.ts";
 import type { Statement } from "./driver.ts";
 import { IS_LEFT_OUT, keepAttempt } from "./history.ts";
 import { countMoves, countQueue, elementsOf, ordOf } from "./moves.ts";
@@ -39,18 +39,15 @@ const endingsWhere = (probes: string): string => `
 SELECT e.key AS place, j.id, j.lane_id, ${S.running} AS was, ${becomesOf(probes)} AS becomes, ${probes} AS probes, ?2 + ${field("delay_ms")} AS due, ${field("outcome")} AS outcome,
   ${field("result")} AS result, ${field("error")} AS error, ${field("fingerprint")} AS fingerprint, ${field("hold")} AS hold,
   ${field("circuit_failures")} AS circuit_failures, ${field("circuit_counts")} AS circuit_counts ${held(elementsOf("?1"))}`;
-/**
- * Where circuits count, whether an attempt was a probe is told by its lane until the lanes are counted, and then by the event that was
- * written of it.
- */
-const isProbe = (how: string): string => `(${field("outcome")} = 'retry' AND ${field("circuit_failures")} IS NOT NULL AND ${how})`;
+/** Where circuits count. What fails while one is open, or as its probe, is called a probe here. */
+const withProbes = (wasOpen: string): string =>
+	endingsWhere(`(${field("outcome")} = 'retry' AND ${field("circuit_failures")} IS NOT NULL AND ${wasOpen})`);
+/** The same endings, before their lanes are counted and afterwards. */
+const PLAIN = endingsWhere("0");
 const ENDINGS = {
-	plain: endingsWhere("0"),
-	circuit: endingsWhere(
-		isProbe("EXISTS (SELECT 1 FROM job_events WHERE job_id = j.id AND seq = j.seq + 1 AND kind = 'retry' AND data->>'circuit' = 'probe')"),
-	),
+	plain: { before: PLAIN, after: PLAIN },
+	circuit: { before: withProbes(WAS_OPEN.before), after: withProbes(WAS_OPEN.after) },
 };
-const ENDINGS_BEFORE = endingsWhere(isProbe(PROBES));
 const DONE = `SELECT j.id, j.lane_id, ${S.running} AS was, ${S.done} AS becomes, NULL AS due ${held("json_each(?1)")}`;
 
 const COUNT_DONE = countMoves(DONE, ["running", "done"], CIRCUIT_CLOSES);
@@ -69,7 +66,7 @@ RETURNING id, tail, state, reason`;
 
 /** The token stays, so that the same ending sent again is known. What is given back keeps the error that it had. */
 const finish = (endings: string): string => `
-UPDATE jobs SET state = x.becomes, seq = seq + CASE WHEN x.outcome IN ('snooze', 'release') AND ${IS_LEFT_OUT("jobs", "x")} THEN -1 ELSE 1 END,
+UPDATE jobs SET state = x.becomes, seq = seq + CASE WHEN (x.outcome IN ('snooze', 'release') OR x.probes) AND ${IS_LEFT_OUT("jobs", "x")} THEN -1 ELSE 1 END,
   lease_until = NULL, overdue = 0, failures = failures + (x.outcome IN ('retry', 'failed') AND x.becomes <> ${S.cancelled} AND NOT x.probes), losses = 0, reason = ${REASON},
   error = CASE WHEN x.outcome = 'done' THEN NULL WHEN x.fingerprint IS NULL THEN jobs.error ELSE x.error END,
   fingerprint = CASE WHEN x.outcome = 'done' THEN NULL ELSE coalesce(x.fingerprint, jobs.fingerprint) END, result = x.result,
@@ -89,7 +86,7 @@ const KIND = "CASE outcome WHEN 'retry' THEN 'retry' WHEN 'snooze' THEN 'snoozed
 const WAITS_AGAIN = `becomes IN (${S.ready}, ${S.delayed})`;
 const KEEP_ATTEMPTS = {
 	plain: keepAttempt(
-		`SELECT id, becomes, CASE WHEN ${WAITS_AGAIN} THEN ${KIND} END AS kind, ${ERROR} AS data FROM (${ENDINGS.plain})`,
+		`SELECT id, becomes, CASE WHEN ${WAITS_AGAIN} THEN ${KIND} END AS kind, ${ERROR} AS data FROM (${ENDINGS.plain.before})`,
 		"?2",
 	),
 	/** Before the lanes are counted: whether an attempt was a probe, or has opened the circuit, is told by what the lane was. */
@@ -99,15 +96,14 @@ const KEEP_ATTEMPTS = {
     ELSE json_insert(${ERROR}, '$.circuit', 'opened') END AS data
   FROM (SELECT *, place IN (${openers("ended")}) AS opened FROM ended)`,
 		"?2",
-		`ended AS MATERIALIZED (${ENDINGS_BEFORE})`,
+		`ended AS MATERIALIZED (${ENDINGS.circuit.before})`,
 	)} RETURNING job_id, data->>'circuit' AS circuit`,
 };
-/** What follows it. */
-const afterKeeping = (endings: string) => ({
-	count: countMoves(endings, undefined, CIRCUIT),
-	countQueue: countQueue(endings),
-	holdTasks: holdTasks(endings),
-	finish: finish(endings),
+const afterKeeping = ({ before, after }: (typeof ENDINGS)["plain" | "circuit"]) => ({
+	count: countMoves(before, undefined, CIRCUIT),
+	countQueue: countQueue(after),
+	holdTasks: holdTasks(after),
+	finish: finish(after),
 });
 const AFTER = { plain: afterKeeping(ENDINGS.plain), circuit: afterKeeping(ENDINGS.circuit) };
 

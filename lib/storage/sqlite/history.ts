@@ -12,7 +12,7 @@ const ATTEMPT = `max(1, j.failures + (j.state NOT IN (${S.failed}, ${S.dead}) OR
  */
 export const IS_LEFT_OUT = (j: string, x: string): string =>
 	`(${x}.becomes IN (${S.ready}, ${S.delayed}) AND ${j}.seq > ${EVENTS_MAX} AND NOT EXISTS (SELECT 1 FROM job_events WHERE job_id = ${j}.id AND seq = ${j}.seq))`;
-const IS_WRITTEN = `(x.kind NOT IN ('snoozed', 'released', 'lost') OR NOT ${IS_LEFT_OUT("j", "x")})`;
+const IS_WRITTEN = `(x.kind NOT IN ('snoozed', 'released', 'lost') AND x.data->>'circuit' IS NOT 'probe' OR NOT ${IS_LEFT_OUT("j", "x")})`;
 
 /**
  * A running job's claim, and the end of that attempt.

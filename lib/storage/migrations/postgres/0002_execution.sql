@@ -443,7 +443,7 @@ BEGIN
     SELECT e.i, e.outcome, e.result, e.error, CASE WHEN e.outcome IN ('retry', 'failed') THEN coalesce(e.fingerprint, 'unknown') END AS fingerprint,
       now_ms + e.delay_ms AS due, e.hold, e.circuit_failures, coalesce(e.circuit_counts, true) AS circuit_counts, j.id, j.tenant_id, j.seq, j.started_at, j.worker, j.failures, p.probes,
       -- It comes to nothing, and the history is long (EVENTS_MAX in lib/job.ts): unless something is written behind its claim, it is left out.
-      e.outcome IN ('snooze', 'release') AND j.cancel_requested_at IS NULL AND j.seq > 200
+      (e.outcome IN ('snooze', 'release') OR p.probes) AND j.cancel_requested_at IS NULL AND j.seq > 200
         AND NOT EXISTS (SELECT 1 FROM job_events h WHERE h.job_id = j.id AND h.seq = j.seq) AS left_out,
       CASE WHEN e.outcome = 'done' THEN 4 WHEN e.outcome = 'failed' THEN 5 WHEN e.outcome IN ('cancelled', 'expired') OR j.cancel_requested_at IS NOT NULL THEN 7
         WHEN e.outcome = 'release' THEN 2 WHEN e.outcome = 'retry' AND j.failures >= j.max_retries AND NOT p.probes THEN 6 ELSE 1 END AS becomes

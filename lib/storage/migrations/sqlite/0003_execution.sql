@@ -3,6 +3,7 @@
 
 -- A lane that is held is one whose limit is 0; one whose circuit is open may, once its time has come, start one job: the probe.
 ALTER TABLE lanes ADD COLUMN circuit INTEGER NOT NULL DEFAULT 0;      -- 1: open while reopen_at says so, then it probes
+ALTER TABLE lanes ADD COLUMN circuit_before INTEGER NOT NULL DEFAULT 0; -- before the batch of endings that was counted last
 ALTER TABLE lanes ADD COLUMN streak INTEGER NOT NULL DEFAULT 0;       -- attempts that failed in a row, alike, with none done between
 ALTER TABLE lanes ADD COLUMN streak_fingerprint TEXT;
 ALTER TABLE lanes ADD COLUMN most INTEGER GENERATED ALWAYS AS (
