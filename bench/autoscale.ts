@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { startLoop } from "../emulator/loop.ts";
 import { createScaledPool } from "../emulator/pool/scaler.ts";
+import { tasksToRun } from "../lib/tick.ts";
 import { type Bench, type Measure, number, quantile, type Row } from "./measure.ts";
 import { insert, poolOptions } from "./pool.ts";
 import { tasks } from "./poolTasks.ts";
@@ -52,7 +53,10 @@ async function underLoad(bench: Bench, workersMin: number, workersMax: number): 
 		tenantConcurrency: 1000,
 	});
 	const { storage, deps, tickDeps } = queue;
-	const workers = createScaledPool({ ...poolOptions(queue), pending: async () => (await storage.operator.counts()).ready });
+	const workers = createScaledPool({
+		...poolOptions(queue),
+		pending: most => storage.operator.runnable(tasksToRun(deps), most, deps.clock.now()),
+	});
 	const { pool } = workers;
 	const waits: number[] = [];
 	let left = 0;

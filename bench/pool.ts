@@ -7,6 +7,7 @@ import { createPool, type Pool, type PoolOptions } from "../emulator/pool/pool.t
 import { serve } from "../emulator/serve.ts";
 import { functions } from "../functions/all.ts";
 import type { Config } from "../lib/config.ts";
+import { ALLOW_NOTHING } from "../lib/outside.ts";
 import { startAttempt } from "../lib/runJob.ts";
 import type { Claimed } from "../lib/storage/storage.ts";
 import type { HealthLoad } from "./healthLoad.ts";
@@ -36,7 +37,7 @@ export const poolOptions = ({ deps }: BenchQueue): PoolOptions => ({
 	logLevel: "warn",
 	tasks: () => tasks,
 	tasksIndex: new URL("poolTasks.ts", import.meta.url).href,
-	outsideAllow: "",
+	outsideAllow: ALLOW_NOTHING,
 });
 const poolOf = (queue: BenchQueue): Pool => createPool(poolOptions(queue));
 

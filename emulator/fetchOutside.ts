@@ -8,7 +8,7 @@ import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Clock } from "../lib/clock.ts";
 import { followRedirects, type Stop } from "../lib/followRedirects.ts";
-import { type Allow, allowsName, hostOf, isInside, OutsideForbidden, readAllow } from "../lib/outside.ts";
+import { ALLOW_NOTHING, type Allow, allowsName, hostOf, isInside, OutsideForbidden } from "../lib/outside.ts";
 import type { FetchOutside } from "../lib/task.ts";
 
 /** All addresses of a name. `allowed`: the operator named it. */
@@ -16,8 +16,8 @@ export type Resolve = (name: string, allowed: boolean, signal: AbortSignal) => P
 
 export interface FetchOutsideOptions {
 	readonly clock: Pick<Clock, "after">;
-	/** Hosts and networks that may be called although they are inside: "10.1.2.0/24, internal.example". */
-	readonly allow?: string;
+	/** What may be called although it is inside. */
+	readonly allow?: Allow;
 	readonly resolve?: Resolve;
 	/** Resolving, connecting and the handshake of TLS, for each redirect anew. */
 	readonly connectMs?: number;
@@ -41,27 +41,25 @@ const OWN_HEADERS = [
 	"upgrade",
 ];
 
-/** @throws Error for an allow-list that cannot be read */
 export function createFetchOutside({
 	clock,
-	allow = "",
+	allow = ALLOW_NOTHING,
 	resolve = resolveName,
 	connectMs = 10_000,
 	totalMs = 15 * 60_000,
 	bodyBytesMax = 16 * 1024 * 1024,
 }: FetchOutsideOptions): FetchOutside {
-	const allowed = readAllow(allow);
 	return async (address, init = {}) => {
 		const watch = watchOver(init.signal);
 		watch.atEnd(clock.after(totalMs, () => watch.abort(new Error(`the call took longer than ${totalMs} ms`))));
 		let read: Promise<void> = Promise.resolve();
 		try {
-			const response = await followRedirects(address, init, allowed, async (url, stop) => {
+			const response = await followRedirects(address, init, allow, async (url, stop) => {
 				if (!METHODS.has(stop.method)) throw new TypeError("this method is not one to call with");
 				const stopConnect = clock.after(connectMs, () =>
 					watch.abort(new Error(`${url.host} accepted no connection within ${connectMs} ms`)),
 				);
-				const socket = await connect(url, allowed, resolve, watch).finally(stopConnect);
+				const socket = await connect(url, allow, resolve, watch).finally(stopConnect);
 				const answer = toResponse(await ask(url, stop, socket, watch), stop.method, url, bodyBytesMax, watch);
 				read = answer.read;
 				return answer.response;

@@ -7,7 +7,7 @@ import { TASK_NAME } from "../lib/contract.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import { type Asked, explainLoadError, shownPath } from "./explainLoadError.ts";
 
-export const TASKS_FOLDER = new URL("../functions/tasks/", import.meta.url);
+const TASKS_FOLDER = new URL("../functions/tasks/", import.meta.url);
 const SETTLE_MS = 60;
 /** What all modules of the tasks together may take to load. */
 export const LOAD_MS = 30_000;

@@ -2,34 +2,30 @@
  * The one program, in two roles. `npm run emulate`: one process with everything on this machine, for whoever looks at it. `npm start`:
  * the same as a server among others, for whoever runs it: JSON logs, tasks as they were at the start, a database that may come later.
  */
-import { statSync } from "node:fs";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
 import { functions } from "../functions/all.ts";
-import { slotsOf } from "../lib/config.ts";
 import type { Deps } from "../lib/context.ts";
 import { createLog, LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
 import { startAttempt } from "../lib/runJob.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import { tasksToRun } from "../lib/tick.ts";
-import { VERSION } from "../lib/version.ts";
+import { greeting } from "./greeting.ts";
 import { loadTasks, TASKS_INDEX, unregistered, watchTasks } from "./loadTasks.ts";
 import { type Loop, startLoop } from "./loop.ts";
 import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
 import { openDatabase } from "./openDatabase.ts";
-import type { Opened } from "./openPostgres.ts";
-import { bytesText, durationText, jsonOutput, type Output, textOutput } from "./output.ts";
+import { outputTo } from "./output.ts";
 import { catchStrays, startTraced, traced } from "./pool/origins.ts";
 import { createScaledPool } from "./pool/scaler.ts";
-import { forfeitDeadLeases, type Recovered } from "./recover.ts";
+import { forfeitDeadLeases } from "./recover.ts";
 import { type Serving, serve } from "./serve.ts";
 import {
 	asksForHelp,
 	type Command,
 	databaseName,
 	helpText,
-	isPostgres,
 	type Mistake,
 	mistakesText,
 	ROLE_SWITCHES,
@@ -110,67 +106,6 @@ async function prepare(program: Program, args: readonly string[]): Promise<{ set
 	return { settings, tasks };
 }
 
-/** What is said once it runs: lines for people, facts for whoever reads JSON. */
-function greeting(
-	{ watches }: Program,
-	settings: Settings,
-	tasks: TaskRegistry,
-	{ migrated, givenBack, givenUp, port, readyMs }: Pick<Opened, "migrated"> & Recovered & { port: number | null; readyMs: number },
-): Parameters<Output["banner"]> {
-	const { config, database } = settings;
-	const names = Object.keys(tasks);
-	const works = settings.work ? (settings.tasks ?? names) : [];
-	const url = port === null ? null : `http://localhost:${port}`;
-	const bytes = database === ":memory:" || isPostgres(database) ? 0 : statSync(database).size;
-	const store = isPostgres(database)
-		? `PostgreSQL ${databaseName(database)}`
-		: `SQLite ${database}, ${bytesText(bytes)}, WAL, synchronous=FULL`;
-	const { workersMin, workersMax, tasksPerWorker } = config;
-	const threads = settings.inline
-		? `none: ${slotsOf(config)} jobs at once in the main thread (--inline)`
-		: `${workersMin} of ${workersMin}–${workersMax} threads, ${tasksPerWorker} ${tasksPerWorker === 1 ? "job" : "jobs"} each`;
-	const workers = `${threads} · lease ${config.leaseMs / 1000} s · ${config.tenantConcurrency} running per tenant`;
-	const only = settings.tasks === undefined ? "" : ` · only ${works.join("  ")}`;
-	const api = [
-		"access     open, to this machine only",
-		"",
-		`Dashboard  ${url}`,
-		`API        ${url}/openapi.json`,
-		`Try it     curl -X POST ${url}/api/jobs -H 'X-Tenant-ID: acme' \\`,
-		`             -H 'Content-Type: application/json' -d '{"task":"echo","payload":{"hello":"world"}}'`,
-	];
-	const deadLetters = url === null ? "they are dead letters" : `${url}/#/jobs?status=dead_letter`;
-	const lines = [
-		"",
-		`tickq ${VERSION} · Node ${process.versions.node} · ${store}`,
-		`tasks      ${names.join("  ")}   (functions/tasks${watches ? ", watched for changes" : ""})`,
-		`workers    ${settings.work ? workers + only : "none here: jobs are run by other processes, or by POST /api/tick"}`,
-		...(url === null ? ["access     none here: no API, no dashboard"] : api),
-		"",
-		...(givenBack > 0
-			? [`recovered  ${givenBack} running ${givenBack === 1 ? "job" : "jobs"} of the last run: given back, no attempt burned`]
-			: []),
-		...(givenUp > 0
-			? [`given up   ${givenUp} ${givenUp === 1 ? "job" : "jobs"} whose process died three times in a row: ${deadLetters}`]
-			: []),
-		`ready in ${durationText(readyMs)} · stop with Ctrl-C`,
-		"",
-	];
-	const facts = {
-		version: VERSION,
-		url,
-		database: databaseName(database),
-		tasks: names,
-		works,
-		workers: settings.work && !settings.inline ? { min: workersMin, max: workersMax, tasks_per_worker: tasksPerWorker } : null,
-		inline: settings.inline,
-		recovered: givenBack,
-		given_up: givenUp,
-		migrated: migrated.map(({ name }) => name),
-	};
-	return [lines, facts];
-}
-
 function leaveAtOnce(): never {
 	process.kill(process.pid, "SIGKILL");
 	throw new Error("killed");
@@ -215,8 +150,7 @@ export async function main(program: Program, args: readonly string[]): Promise<v
 	}
 	const { settings, tasks } = await prepare(program, args);
 	const name = databaseName(settings.database);
-	const asText = settings.logFormat === "text" || (settings.logFormat === "auto" && process.stdout.isTTY);
-	const output = (asText ? textOutput : jsonOutput)(text => process.stdout.write(text));
+	const output = outputTo(process.stdout, settings);
 	const says = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(settings.logLevel);
 	const log = createLog(record => output.log(record), nodeClock.now, settings.logLevel);
 

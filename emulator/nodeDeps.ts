@@ -4,7 +4,6 @@ import { slotsOf } from "../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots } from "../lib/context.ts";
 import type { Log } from "../lib/log.ts";
 import { messageOf } from "../lib/log.ts";
-import { readAllow } from "../lib/outside.ts";
 import { SchemaTooNew, SchemaTooOld } from "../lib/storage/migrate.ts";
 import type { Storage, StorageDefaults } from "../lib/storage/storage.ts";
 import type { TaskRegistry } from "../lib/task.ts";
@@ -24,7 +23,7 @@ export function nodeDeps(settings: Settings, storage: Storage, tasks: TaskRegist
 		config: settings.config,
 		tasks,
 		fetchOutside: createFetchOutside({ clock: nodeClock, allow: settings.outsideAllow }),
-		outsideAllow: readAllow(settings.outsideAllow),
+		outsideAllow: settings.outsideAllow,
 		webhookSecrets: settings.webhookSecrets,
 		...(settings.tasks === undefined ? {} : { works: settings.tasks }),
 		...(settings.work ? {} : { answersOnly: true }),

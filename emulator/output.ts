@@ -3,6 +3,7 @@ import { styleText } from "node:util";
 import type { AttemptOutcome, Outcome } from "../lib/context.ts";
 import type { LogRecord } from "../lib/log.ts";
 import { recordText } from "./recordText.ts";
+import type { Settings } from "./settings.ts";
 
 const COLOURS: Record<Outcome, Parameters<typeof styleText>[0]> = {
 	done: "green",
@@ -71,6 +72,10 @@ export function textOutput(write: (text: string) => void): Output {
 		},
 	};
 }
+
+/** What a program prints to, as it was told: without being told, text on a terminal and JSON lines elsewhere. */
+export const outputTo = (stream: NodeJS.WriteStream, { logFormat }: Pick<Settings, "logFormat">): Output =>
+	(logFormat === "text" || (logFormat === "auto" && stream.isTTY) ? textOutput : jsonOutput)(text => stream.write(text));
 
 export function jsonOutput(write: (text: string) => void): Output {
 	const line = (record: object): void => write(`${recordText(record)}\n`);

@@ -3,7 +3,7 @@
  * runs, and sends the endings in batches. A server that is away is asked again, at growing intervals; what has ended waits for it.
  */
 import type { Clock, Random } from "../lib/clock.ts";
-import { type Answer, operations, WAIT_MS_MAX } from "../lib/contract.ts";
+import { type Answer, LEASE_LIMIT_MAX, operations, WAIT_MS_MAX } from "../lib/contract.ts";
 import { type Log, messageOf } from "../lib/log.ts";
 import type { Attempt } from "../lib/runJob.ts";
 import type { Claimed } from "../lib/storage/storage.ts";
@@ -156,7 +156,7 @@ export class RemoteWorker {
 		let isServing = false;
 		let failures = 0;
 		while (!stop.aborted) {
-			const limit = Math.min(100, concurrency - this.busy);
+			const limit = Math.min(LEASE_LIMIT_MAX, concurrency - this.busy);
 			if (limit <= 0) {
 				await this.#changed();
 				continue;

@@ -1,7 +1,7 @@
 /** What the commands can be told, by flag or environment: one table that parsing, checking and --help read. */
 import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config, variableOf } from "../lib/config.ts";
 import { LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
-import { readAllow } from "../lib/outside.ts";
+import { ALLOW_NOTHING, type Allow, readAllow } from "../lib/outside.ts";
 import { readWebhookSecrets } from "../lib/webhook.ts";
 
 export interface Settings {
@@ -20,7 +20,7 @@ export interface Settings {
 	readonly logLevel: LogLevel;
 	readonly logFormat: "auto" | "text" | "json";
 	/** Hosts and networks inside that tasks may call although a user named them. */
-	readonly outsideAllow: string;
+	readonly outsideAllow: Allow;
 	/** `whsec_…`, the current one first. Never shown. */
 	readonly webhookSecrets: readonly string[];
 	readonly config: Config;
@@ -57,7 +57,7 @@ export const MIGRATE_SWITCHES: readonly Switch[] = [
 ];
 /** The switches of the programs that run until they are stopped. */
 export const ROLE_SWITCHES: readonly Switch[] = [
-	{ flag: "no-work", about: "run no jobs: only the API and the dashboard" },
+	{ flag: "no-work", about: "run no jobs: only the API, the dashboard, schedules" },
 	{ flag: "no-http", about: "listen nowhere: only run jobs" },
 	{ flag: "inline", env: "TICKQ_INLINE=1", about: "run tasks in the main thread, for breakpoints: one that hangs stops all" },
 	...MIGRATE_SWITCHES,
@@ -114,6 +114,9 @@ const CONFIG_ABOUT: Record<keyof Config, string> = {
 	circuitFailures: "failures in a row until a tenant's task waits; 0: never",
 };
 
+/** What only the environment says, since a list of processes shows flags to everybody. */
+const SECRETS = { name: "webhook-secrets", env: "TICKQ_WEBHOOK_SECRETS", about: "sign calls to users: whsec_…, the current one first" };
+
 const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);
 
 const ALL: readonly Option[] = [
@@ -136,17 +139,21 @@ const withoutPassword = (text: string): string => text.replace(/(:\/\/[^:]*):[\s
 export const databaseName = (database: string): string =>
 	isPostgres(database) ? withoutPassword(database).replace(/[?#][\s\S]*$/, "") : database;
 
-/** `on` are the switches that were given. Every mistake is found, not just the first. */
-export function readSettings(
+/** What was given for a setting, and by which name. */
+interface Given {
+	readonly text: string;
+	readonly name: string;
+}
+
+/** What stands in the environment and in the arguments, which win; nothing of it is checked yet. */
+function readGiven(
 	args: readonly string[],
 	env: Readonly<Record<string, string | undefined>>,
-	command: Command = { usage: "" },
-): { settings: Settings; on: ReadonlySet<string>; mistakes: Mistake[] } {
+	options: readonly Option[],
+	switches: readonly string[],
+): { given: ReadonlyMap<string, Given>; on: ReadonlySet<string>; mistakes: Mistake[] } {
 	const mistakes: Mistake[] = [];
-	const options = optionsOf(command);
-	const switches = (command.switches ?? []).map(({ flag }) => flag);
-	const initial = (flag: string): string => [...options, ...ALL].find(option => option.flag === flag)!.value;
-	const given = new Map<string, { text: string; name: string }>();
+	const given = new Map<string, Given>();
 	const on = new Set<string>();
 	for (const option of options) {
 		const name = option.env.find(key => env[key] !== undefined && env[key] !== "");
@@ -154,18 +161,32 @@ export function readSettings(
 	}
 	for (let i = 0; i < args.length; i++) {
 		const [, flag, , inline] = /^--([a-z-]+)(=(.*))?$/s.exec(args[i]!) ?? [];
+		const option = options.find(option => option.flag === flag);
 		if (flag !== undefined && switches.includes(flag) && inline === undefined) on.add(flag);
-		else if (flag !== undefined && options.some(option => option.flag === flag)) {
+		else if (option !== undefined) {
 			const text = inline ?? args[++i];
 			if (text === undefined || text.startsWith("--"))
-				mistakes.push({ what: `--${flag} has no value`, instead: `--${flag} ${initial(flag)}` });
-			else given.set(flag, { text, name: `--${flag}` });
+				mistakes.push({ what: `--${flag} has no value`, instead: `--${flag} ${option.value}` });
+			else given.set(option.flag, { text, name: `--${flag}` });
 		} else {
 			mistakes.push({ what: `${withoutPassword(args[i]!)} is not known`, instead: "--help lists what is" });
 			// Its value, if it looks like one, is no second mistake.
 			if (flag !== undefined && inline === undefined && args[i + 1]?.startsWith("-") === false) i++;
 		}
 	}
+	return { given, on, mistakes };
+}
+
+/** `on` are the switches that were given. Every mistake is found, not just the first. */
+export function readSettings(
+	args: readonly string[],
+	env: Readonly<Record<string, string | undefined>>,
+	command: Command = { usage: "" },
+): { settings: Settings; on: ReadonlySet<string>; mistakes: Mistake[] } {
+	const options = optionsOf(command);
+	const switches = (command.switches ?? []).map(({ flag }) => flag);
+	const initial = (flag: string): string => [...options, ...ALL].find(option => option.flag === flag)!.value;
+	const { given, on, mistakes } = readGiven(args, env, options, switches);
 	const text = (flag: string): string => given.get(flag)?.text ?? initial(flag);
 	const named = (flag: string): string => `${given.get(flag)?.name ?? `--${flag}`}=${withoutPassword(text(flag))}`;
 	const integer = (flag: string, least: number, most: number): number => {
@@ -235,12 +256,16 @@ export function readSettings(
 			return otherwise;
 		}
 	};
-	const outsideAllow = text("outside-allow");
-	readable("--outside-allow", "--outside-allow 10.1.2.0/24,hooks.internal", () => readAllow(outsideAllow), null);
+	const outsideAllow = readable(
+		"--outside-allow",
+		"--outside-allow 10.1.2.0/24,hooks.internal",
+		() => readAllow(text("outside-allow")),
+		ALLOW_NOTHING,
+	);
 	const webhookSecrets = readable(
-		"TICKQ_WEBHOOK_SECRETS",
+		SECRETS.env,
 		"one made by: node -p \"'whsec_' + crypto.randomBytes(32).toString('base64')\"",
-		() => readWebhookSecrets(env.TICKQ_WEBHOOK_SECRETS ?? ""),
+		() => readWebhookSecrets(env[SECRETS.env] ?? ""),
 		[],
 	);
 	const settings = {
@@ -261,7 +286,7 @@ export function readSettings(
 }
 
 /** What --tasks names and nobody has registered. */
-export const unknownTasks = ({ tasks = [] }: Settings, registered: readonly string[]): Mistake[] =>
+export const unknownTasks = ({ tasks = [] }: Pick<Settings, "tasks">, registered: readonly string[]): Mistake[] =>
 	tasks
 		.filter(name => !registered.includes(name))
 		.map(name => ({ what: `there is no task "${name}" to run (--tasks, TICKQ_TASKS)`, instead: `known: ${registered.join(", ")}` }));
@@ -272,6 +297,7 @@ export function helpText(command: Command): string {
 	const rows = [
 		...(command.switches ?? []).map(({ flag, env = "", about }) => [`--${flag}`, env, about]),
 		...optionsOf(command).map(option => [`--${option.flag} ${option.value}`, option.env[0]!, option.about]),
+		...((command.only?.includes(SECRETS.name) ?? true) ? [["", SECRETS.env, SECRETS.about]] : []),
 		["--help", "", "this"],
 	];
 	const widths = [0, 1].map(column => Math.max(...rows.map(row => row[column]!.length)));

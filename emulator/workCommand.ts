@@ -13,10 +13,10 @@ import { VERSION } from "../lib/version.ts";
 import { createFetchOutside } from "./fetchOutside.ts";
 import { loadTasks, TASKS_INDEX } from "./loadTasks.ts";
 import { nodeClock } from "./nodeDeps.ts";
-import { jsonOutput, textOutput } from "./output.ts";
+import { outputTo } from "./output.ts";
 import { createPool, type Pool } from "./pool/pool.ts";
 import { RemoteWorker } from "./remoteWorker.ts";
-import { asksForHelp, type Command, helpText, type Mistake, mistakesText, readSettings, type Settings } from "./settings.ts";
+import { asksForHelp, type Command, helpText, type Mistake, mistakesText, readSettings, type Settings, unknownTasks } from "./settings.ts";
 import { readWorkOptions, type WorkOptions } from "./workOptions.ts";
 
 const WORK: Command = {
@@ -40,6 +40,7 @@ Runs tasks here for a queue that is elsewhere: leases their jobs over HTTP, and 
 		"log-level",
 		"log-format",
 		"outside-allow",
+		"webhook-secrets",
 	],
 };
 
@@ -50,7 +51,7 @@ export async function workCommand(args: readonly string[]): Promise<number> {
 		return 0;
 	}
 	const { options, rest, mistakes: ownMistakes } = readWorkOptions(args, process.env, `${hostname()}:${process.pid}`);
-	const { settings, on, mistakes: others } = readSettings(rest, process.env, WORK);
+	const { settings, mistakes: others } = readSettings(rest, process.env, WORK);
 	const mistakes: Mistake[] = [...ownMistakes, ...others];
 	const index = options.module === null ? TASKS_INDEX : pathToFileURL(resolve(options.module)).href;
 	const all = await loadTasks(index).catch((error: unknown) => {
@@ -61,16 +62,13 @@ export async function workCommand(args: readonly string[]): Promise<number> {
 		});
 		return {} as TaskRegistry;
 	});
-	for (const name of options.names ?? [])
-		if (mistakes.length === 0 && !Object.hasOwn(all, name))
-			mistakes.push({ what: `there is no task "${name}" to run (--tasks, TICKQ_TASKS)`, instead: `known: ${Object.keys(all).join(", ")}` });
+	if (mistakes.length === 0) mistakes.push(...unknownTasks({ tasks: options.names ?? [] }, Object.keys(all)));
 	if (mistakes.length > 0) {
 		process.stderr.write(mistakesText(mistakes, "work"));
 		return 2;
 	}
 	const names = options.names ?? Object.keys(all);
-	const inline = on.has("inline") || ["1", "true"].includes((process.env.TICKQ_INLINE ?? "").toLowerCase());
-	return work(options, settings, { tasks: all, names, index, inline });
+	return work(options, settings, { tasks: all, names, index });
 }
 
 interface Tasks {
@@ -78,15 +76,10 @@ interface Tasks {
 	/** Those that it asks for. */
 	readonly names: readonly string[];
 	readonly index: string;
-	readonly inline: boolean;
 }
 
-async function work(options: WorkOptions, settings: Settings, { tasks, names, index, inline }: Tasks): Promise<number> {
-	const write = (text: string): void => {
-		process.stdout.write(text);
-	};
-	const asText = settings.logFormat === "text" || (settings.logFormat === "auto" && process.stdout.isTTY);
-	const output = asText ? textOutput(write) : jsonOutput(write);
+async function work(options: WorkOptions, settings: Settings, { tasks, names, index }: Tasks): Promise<number> {
+	const output = outputTo(process.stdout, settings);
 	const log = createLog(output.log, nodeClock.now, settings.logLevel);
 	const threads = Math.ceil(options.concurrency / settings.config.tasksPerWorker);
 	const config: Config = { ...settings.config, workersMin: threads, workersMax: threads };
@@ -101,7 +94,7 @@ async function work(options: WorkOptions, settings: Settings, { tasks, names, in
 		],
 		{ version: VERSION, url, name, tasks: names, concurrency },
 	);
-	const runner = inline ? runInline(tasks, settings, config, log) : runInThreads(tasks, index, settings, config, log);
+	const runner = settings.inline ? runInline(tasks, settings, config, log) : runInThreads(tasks, index, settings, config, log);
 	const worker = new RemoteWorker(
 		{ ...options, tasks: names, version: VERSION, leaseMs: config.leaseMs, graceMs: config.graceMs },
 		{ fetch, clock: nodeClock, random: systemRandom(), log, execute: job => runner.execute(job) },
@@ -129,7 +122,7 @@ function runInThreads(
 	config: Config,
 	log: Log,
 ): Running {
-	const pool = createPool({
+	return createPool({
 		clock: nodeClock,
 		random: systemRandom(),
 		log,
@@ -145,7 +138,6 @@ function runInThreads(
 		webhookSecrets,
 		outsideAllow,
 	});
-	return pool;
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Body } from "../lib/contract.ts";
 import { found, refOf } from "../lib/findJob.ts";
 import type { Job } from "../lib/job.ts";
 import { toJobId } from "../lib/jobId.ts";
-import { backlogFull, checkPayload, maxRetriesOf, ownTask, servedElsewhere, toStored } from "../lib/newJob.ts";
+import { maxRetriesOf, storeJob, taskFor, type Work } from "../lib/newJob.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { taskPayload } from "../lib/runJob.ts";
 import type { NewJob } from "../lib/storage/storage.ts";
@@ -12,9 +12,9 @@ import { jobText } from "../lib/wire.ts";
 export const copyJob = operation("copyJob", async ({ params, body, store, deps, traceId, traceParent }) => {
 	const nowMs = deps.clock.now();
 	const old = found(await store.getJob(refOf(params.id)));
-	const { name, pointer, payload, taskInPayload } = workOf(old, body);
-	const task = ownTask(name, deps.tasks) ?? (await servedElsewhere(name, pointer, deps.tasks, store));
-	checkPayload(name, task, payload, taskInPayload);
+	const work = workOf(old, body);
+	const { name, payload, taskInPayload } = work;
+	const task = await taskFor(work, deps.tasks, store);
 	const priority = body.priority ?? old.priority;
 
 	const job: NewJob = {
@@ -33,17 +33,13 @@ export const copyJob = operation("copyJob", async ({ params, body, store, deps, 
 		...(old.webhookUrl === null ? {} : { webhookUrl: old.webhookUrl }),
 		...(traceParent === undefined ? {} : { traceParent }),
 	};
-	const answer = await store.insertJob(job, nowMs);
-	if (answer.status === "backlog_full") throw backlogFull(store.tenant);
-	if (answer.status !== "created") throw new Error(`a job without a key was ${answer.status}`);
-	deps.wake.ring();
-	const copy = toStored(job, answer, store.tenant);
+	const copy = await storeJob(job, nowMs, store, deps);
 	const id = toJobId(copy);
 	return new Reply(jobText(copy, { id }), { location: `/api/jobs/${id}` });
 });
 
 /** The task and the payload. Where the old payload named the task, a new one may, too; `task` beside it has the last word. */
-function workOf(old: Job, body: Body<"copyJob">): { name: string; pointer: string; payload: unknown; taskInPayload: boolean } {
+function workOf(old: Job, body: Body<"copyJob">): Required<Work> {
 	const payload = body.payload ?? JSON.parse(old.payload);
 	const inPayload = old.taskInPayload ? (payload as { task?: unknown } | null)?.task : undefined;
 	if (typeof inPayload !== "string") return { name: body.task ?? old.task, pointer: "/task", payload, taskInPayload: false };

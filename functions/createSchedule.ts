@@ -1,5 +1,5 @@
 /** POST /api/schedules: from now on a job for each slot of a cron line. */
-import { checkPayload, maxRetriesOf, ownTask, servedElsewhere } from "../lib/newJob.ts";
+import { maxRetriesOf, taskFor } from "../lib/newJob.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
 import { firstSlot, toWireSchedule } from "../lib/schedules.ts";
@@ -14,8 +14,7 @@ export const createSchedule = operation("createSchedule", async ({ body, store, 
 	const payload = body.payload ?? {};
 	const paused = body.paused ?? false;
 	const nextAt = firstSlot(cron, timezone, nowMs);
-	const task = ownTask(body.task, deps.tasks) ?? (await servedElsewhere(body.task, "/task", deps.tasks, store));
-	checkPayload(body.task, task, payload);
+	const task = await taskFor({ name: body.task, pointer: "/task", payload }, deps.tasks, store);
 
 	const schedule = await store.putSchedule(
 		{

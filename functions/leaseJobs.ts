@@ -9,7 +9,7 @@ import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
 import { remoteAttemptMsMax, taskPayload, timeoutOf } from "../lib/runJob.ts";
 import { type Claimed, type NextDue, REMOTE_TASKS_MAX, TooManyTasks, type WorkerStore } from "../lib/storage/storage.ts";
-import type { Task } from "../lib/task.ts";
+import { ownTask, type Task } from "../lib/task.ts";
 import { instant } from "../lib/wire.ts";
 
 /** How often a waiting worker's jobs are looked for that another process may have submitted. */
@@ -170,9 +170,8 @@ function wakeAt(next: NextDue | null, nowMs: number): number | null {
 
 /** A job as its worker sees it. The payload is JSON already. */
 function leasedText(job: Claimed, deps: Pick<Deps, "tasks" | "config" | "platform">): string {
-	const { tasks } = deps;
 	const config = { ...deps.config, timeoutMsMax: remoteAttemptMsMax(deps) };
-	const task: Pick<Task, "timeoutMs"> = Object.hasOwn(tasks, job.task) ? tasks[job.task]! : {};
+	const task: Pick<Task, "timeoutMs"> = ownTask(job.task, deps.tasks) ?? {};
 	const timeoutFrom = job.timeoutMs !== null ? "job" : task.timeoutMs !== undefined ? "task" : "queue";
 	const payload = job.taskInPayload ? JSON.stringify(taskPayload(JSON.parse(job.payload), true)) : job.payload;
 	return (

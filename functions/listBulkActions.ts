@@ -1,8 +1,7 @@
 /** GET /api/bulk-actions: what was asked of many jobs at once, the latest first. */
 import { toBulkAction } from "../lib/bulkAction.ts";
+import { LIMIT_DEFAULT } from "../lib/contract.ts";
 import { operation } from "../lib/operation.ts";
-
-const LIMIT_DEFAULT = 50;
 
 export const listBulkActions = operation("listBulkActions", async ({ query, store }) => {
 	const actions = await store.listBulkActions(query.limit ?? LIMIT_DEFAULT);

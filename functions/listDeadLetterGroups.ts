@@ -1,12 +1,10 @@
 /** GET /api/dead-letters/groups: failed jobs and dead letters, one group for each thing that went wrong. */
-
+import { LIMIT_DEFAULT } from "../lib/contract.ts";
 import { toJobFilter } from "../lib/jobFilter.ts";
 import { toJobId } from "../lib/jobId.ts";
 import { operation } from "../lib/operation.ts";
 import type { DeadLetterGroup } from "../lib/storage/storage.ts";
 import { instant } from "../lib/wire.ts";
-
-const LIMIT_DEFAULT = 50;
 
 export const listDeadLetterGroups = operation("listDeadLetterGroups", async ({ query, store }) => {
 	const groups = await store.deadLetterGroups(toJobFilter(query), query.limit ?? LIMIT_DEFAULT);

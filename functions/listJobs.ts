@@ -1,10 +1,9 @@
 /** GET /api/jobs: jobs, newest first, a page at a time. */
+import { LIMIT_DEFAULT } from "../lib/contract.ts";
 import { toJobFilter } from "../lib/jobFilter.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
 import { jobText } from "../lib/wire.ts";
-
-const LIMIT_DEFAULT = 50;
 
 export const listJobs = operation("listJobs", async ({ query, store }) => {
 	const { jobs, next } = await store.listJobs({

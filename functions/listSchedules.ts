@@ -1,11 +1,9 @@
 /** GET /api/schedules: schedules by name, a page at a time. */
-import { SCHEDULE_NAME, TENANT_NAME } from "../lib/contract.ts";
+import { LIMIT_DEFAULT, SCHEDULE_NAME, TENANT_NAME } from "../lib/contract.ts";
 import { operation } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
 import { toWireSchedule } from "../lib/schedules.ts";
 import type { Schedule } from "../lib/storage/storage.ts";
-
-const LIMIT_DEFAULT = 50;
 
 export const listSchedules = operation("listSchedules", async ({ query, store, deps }) => {
 	const { limit = LIMIT_DEFAULT, cursor } = query;

@@ -1,6 +1,7 @@
 /** GET /api/tasks: what can be submitted here: the tasks of this program, and those that remote workers have served. */
 import * as z from "zod";
 import type { Deps } from "../lib/context.ts";
+import { WORKER_LIVE_MS } from "../lib/leases.ts";
 import { operation } from "../lib/operation.ts";
 import { retryPolicy, timeoutOf } from "../lib/runJob.ts";
 import type { TaskState } from "../lib/storage/storage.ts";
@@ -18,8 +19,24 @@ export const listTasks = operation("listTasks", async ({ deps, store }) => {
 	return { tasks, count: tasks.length, next_cursor: null };
 });
 
+type Needs = Pick<Deps, "config" | "clock" | "works" | "answersOnly">;
+
+/** Who would start a job of it now: this process, or else whoever was seen lately. */
+function servedBy(
+	name: string,
+	isOwn: boolean,
+	state: TaskState | undefined,
+	{ clock, works, answersOnly = false }: Needs,
+): "this process" | "remote workers" | "other processes" | "nobody" {
+	if (isOwn && !answersOnly && (works?.includes(name) ?? true)) return "this process";
+	const isLive = (seenAt: number | null | undefined): boolean => clock.now() - (seenAt ?? Number.NEGATIVE_INFINITY) <= WORKER_LIVE_MS;
+	if (isLive(state?.seenAt.remote)) return "remote workers";
+	return isLive(state?.seenAt.process) ? "other processes" : "nobody";
+}
+
 /** @param own null: a task of remote workers, of which no more is known than its name */
-function describe(name: string, own: Task | null, state: TaskState | undefined, { config, clock }: Pick<Deps, "config" | "clock">) {
+function describe(name: string, own: Task | null, state: TaskState | undefined, deps: Needs) {
+	const { config, clock } = deps;
 	const task: Partial<Task> = own ?? {};
 	const retry = retryPolicy(task);
 	const heldUntil = state?.heldUntil ?? null;
@@ -30,7 +47,7 @@ function describe(name: string, own: Task | null, state: TaskState | undefined, 
 		input_schema: task.input === undefined ? null : z.toJSONSchema(task.input, { io: "input", unrepresentable: "any" }),
 		timeout_ms: timeoutOf({ timeoutMs: null }, task, config),
 		retry: { max_retries: retry.maxRetries, base_ms: retry.baseMs, factor: retry.factor, max_ms: retry.maxMs },
-		served_by: own === null ? ("remote workers" as const) : ("this process" as const),
+		served_by: servedBy(name, own !== null, state, deps),
 		paused: state?.paused ?? false,
 		held_until: instantOrNull(heldUntil !== null && heldUntil > clock.now() ? heldUntil : null),
 		circuits_open: state?.circuitsOpen ?? 0,

@@ -11,7 +11,7 @@ import { PROBLEMS, Problem } from "../lib/problem.ts";
 import { backoffMs } from "../lib/retry.ts";
 import { bytesOf, circuitOf, refusalOf, retryPolicy, toFollowUp } from "../lib/runJob.ts";
 import type { Ending, FollowUp, Lease, Moved, WorkerStore } from "../lib/storage/storage.ts";
-import type { FollowUpOptions } from "../lib/task.ts";
+import { type FollowUpOptions, ownTask } from "../lib/task.ts";
 
 type Result = Body<"settleLeases">["results"][number];
 type Needs = Pick<Deps, "clock" | "config" | "random" | "tasks">;
@@ -112,7 +112,7 @@ async function toEnding(item: Item & { lease: Lease }, job: Read | undefined, st
 			return failed({ name: "Failed", message: `a follow-up was refused: ${messageOf(error)}` });
 		}
 	}
-	const task = Object.hasOwn(tasks, job.task) ? tasks[job.task]! : {};
+	const task = ownTask(job.task, tasks) ?? {};
 	const scope = result.retry_scope ?? null;
 	return {
 		...lease,
@@ -142,10 +142,10 @@ async function toFollowUps(
 	const { payloadBytesMax } = deps.config;
 	const followUps: FollowUp[] = [];
 	for (const { task, payload = {}, max_retries, delay_ms, ...more } of follow_ups ?? []) {
-		const known = Object.hasOwn(deps.tasks, task);
-		if (!known && !(await store.knowsTask(task))) throw new FollowUpRefused(`there is no task ${task}`);
+		const isOwn = ownTask(task, deps.tasks) !== undefined;
+		if (!isOwn && !(await store.knowsTask(task))) throw new FollowUpRefused(`there is no task ${task}`);
 		const options = { ...more, maxRetries: max_retries, delayMs: delay_ms } as FollowUpOptions;
-		const followUp = toFollowUp(job, task, payload, options, known ? deps.tasks : { [task]: { run: () => {} } }, deps);
+		const followUp = toFollowUp(job, task, payload, options, isOwn ? deps.tasks : { [task]: { run: () => {} } }, deps);
 		if (bytesOf(followUp.payload, payloadBytesMax) > payloadBytesMax)
 			throw new FollowUpRefused(`the payload for ${task} has more than ${payloadBytesMax} bytes`);
 		followUps.push(followUp);

@@ -5,7 +5,7 @@ import type { Body } from "../lib/contract.ts";
 import { waitForEnd } from "../lib/findJob.ts";
 import type { Job } from "../lib/job.ts";
 import { toJobId } from "../lib/jobId.ts";
-import { backlogFull, checkPayload, maxRetriesOf, ownTask, servedElsewhere, toStored } from "../lib/newJob.ts";
+import { backlogFull, maxRetriesOf, taskFor, toStored, type Work } from "../lib/newJob.ts";
 import { operation, Reply } from "../lib/operation.ts";
 import { Problem } from "../lib/problem.ts";
 import { remoteAttemptMsMax } from "../lib/runJob.ts";
@@ -15,10 +15,9 @@ import { jobText } from "../lib/wire.ts";
 
 export const submitJob = operation("submitJob", async ({ body, query, headers, store, deps, request, traceId, traceParent }) => {
 	const nowMs = deps.clock.now();
-	const { name, pointer, taskInPayload } = taskNamed(body, deps);
-	const task = ownTask(name, deps.tasks) ?? (await servedElsewhere(name, pointer, deps.tasks, store));
-	const payload = body.payload ?? {};
-	checkPayload(name, task, payload, taskInPayload);
+	const work = workOf(body, deps);
+	const { name, payload, taskInPayload } = work;
+	const task = await taskFor(work, deps.tasks, store);
 	const idempotencyKey = oneKey(headers.get("idempotency-key"), body.idempotency_key ?? undefined);
 	const runAt = dueTime(body, nowMs);
 	checkTimeout(body, task === undefined ? remoteAttemptMsMax(deps) : deps.config.timeoutMsMax);
@@ -61,10 +60,11 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 });
 
 /** The task is named beside the payload, or in it: the older form, in which the name is no part of what the task sees. */
-function taskNamed(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): { name: string; pointer: string; taskInPayload: boolean } {
-	if (typeof body.task === "string") return { name: body.task, pointer: "/task", taskInPayload: false };
-	const inPayload = (body.payload as { task?: unknown } | null | undefined)?.task;
-	if (typeof inPayload === "string") return { name: inPayload, pointer: "/payload/task", taskInPayload: true };
+function workOf(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): Required<Work> {
+	const payload = body.payload ?? {};
+	if (typeof body.task === "string") return { name: body.task, pointer: "/task", payload, taskInPayload: false };
+	const inPayload = (payload as { task?: unknown }).task;
+	if (typeof inPayload === "string") return { name: inPayload, pointer: "/payload/task", payload, taskInPayload: true };
 	const known = Object.keys(tasks);
 	throw new Problem("task_required", `Name the task: {"task": "${known[0] ?? "echo"}", "payload": …}. Known: ${known.join(", ")}.`, {
 		errors: [{ pointer: "/task", code: "required", detail: "name the task here or in payload.task" }],

@@ -1,5 +1,5 @@
 /** PATCH /api/schedules/{name}: changes what is given of a schedule, pauses it or lets it go on. */
-import { checkPayload, ownTask, servedElsewhere } from "../lib/newJob.ts";
+import { taskFor } from "../lib/newJob.ts";
 import { operation } from "../lib/operation.ts";
 import { firstSlot, foundSchedule, namedSchedule, toWireSchedule } from "../lib/schedules.ts";
 
@@ -8,10 +8,7 @@ export const updateSchedule = operation("updateSchedule", async ({ params, body,
 	const old = foundSchedule(await store.getSchedule(namedSchedule(params)));
 	const name = body.task ?? old.task;
 	const payload = body.payload === undefined ? JSON.parse(old.payload) : (body.payload ?? {});
-	if (typeof body.task === "string" || body.payload !== undefined) {
-		const task = ownTask(name, deps.tasks) ?? (await servedElsewhere(name, "/task", deps.tasks, store));
-		checkPayload(name, task, payload);
-	}
+	if (typeof body.task === "string" || body.payload !== undefined) await taskFor({ name, pointer: "/task", payload }, deps.tasks, store);
 	const cron = body.cron ?? old.cron;
 	const timezone = body.timezone ?? old.timezone;
 	const paused = body.paused ?? old.paused;

@@ -6,7 +6,7 @@ import { Problem } from "./problem.ts";
 import type { BulkAction, JobReader } from "./storage/storage.ts";
 import { instant, instantOrNull } from "./wire.ts";
 
-export type BulkActionAnswer = Answer<"getBulkAction">;
+type BulkActionAnswer = Answer<"getBulkAction">;
 
 const toBulkId = (id: number): string => `bulk_${id}`;
 

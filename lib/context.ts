@@ -40,7 +40,7 @@ export interface Deps {
 	readonly webhookSecrets: readonly string[];
 	/** Runs an attempt elsewhere than in this thread; in it if absent. */
 	readonly execute?: (job: Claimed) => Attempt;
-	/** What the worker pool says of itself, where there is one. */
+	/** The worker pool, where there is one. */
 	readonly pool?: PoolStatus;
 	/** Told how each attempt ended, for whoever watches. */
 	readonly onOutcome?: (outcome: AttemptOutcome) => void;
@@ -53,6 +53,7 @@ export interface Scaled {
 	readonly to: number;
 	readonly reason: string;
 }
+/** What a worker pool says of itself. */
 export interface PoolStatus {
 	/** Workers that take jobs. */
 	readonly running: number;

@@ -61,7 +61,9 @@ const text = (most: number) =>
 		.regex(PRINTABLE, "must not contain control characters")
 		.refine(value => value.isWellFormed(), "must be whole Unicode characters");
 
+/** The longest that a request waits for a job. */
 export const WAIT_MS_MAX = 20_000;
+/** The longest that a job can be put off. */
 export const FAR_FUTURE_MS = 10 * 365 * 24 * 3_600_000;
 
 /** Query values are text; a schema over them names its parameters. */
@@ -77,6 +79,10 @@ const listOf = <T extends readonly [string, ...string[]]>(values: T) =>
 		.string()
 		.transform(value => value.split(","))
 		.pipe(z.array(z.enum(values)).min(1).max(20));
+
+/** Items of a page where the caller does not say. */
+export const LIMIT_DEFAULT = 50;
+const pageLimit = count(1, 200).optional().describe(`${LIMIT_DEFAULT} if absent`);
 
 const waitMs = count(0, WAIT_MS_MAX)
 	.optional()
@@ -187,7 +193,7 @@ export const job = z
 const page = <K extends string>(name: K, item: z.ZodType) =>
 	z.object({ [name]: z.array(item), count: z.int().describe("Items in this page"), next_cursor: z.string().nullable() });
 
-export const metricsAnswer = z
+const metricsAnswer = z
 	.object({
 		pending: z.int(),
 		running: z.int(),
@@ -212,7 +218,7 @@ export const metricsAnswer = z
 				desired: z
 					.int()
 					.describe(
-						"Workers that the jobs which are counted could use now, by the same rule: what to scale machines by. What a limit, a pause, a hold or a circuit keeps waiting calls for none; what waits calls for 200 at most",
+						"Workers that the jobs which are counted could use now, by the same rule: what to scale machines by. What a limit, a pause, a hold or a circuit keeps waiting calls for none; what waits calls for 100 at most",
 					),
 				reason: z.string(),
 				scaled: z
@@ -226,7 +232,7 @@ export const metricsAnswer = z
 	})
 	.meta({ id: "Metrics" });
 
-export const tickReport = z
+const tickReport = z
 	.object({
 		tick_id: z.string(),
 		dry_run: z.boolean(),
@@ -269,7 +275,7 @@ const filterQuery = {
 	created_after: instantIn.optional(),
 	created_before: instantIn.optional(),
 };
-export const bulkFilter = z
+const bulkFilter = z
 	.strictObject({
 		status: optional(z.union([z.enum(STATUSES), z.array(z.enum(STATUSES)).min(1).max(6)])),
 		task: optional(z.string().regex(TASK_NAME, TASK_NAME_RULE)),
@@ -281,8 +287,8 @@ export const bulkFilter = z
 	})
 	.meta({ id: "JobFilter" });
 
-export const IDS_MAX = 1000;
-export const bulkBody = z
+const IDS_MAX = 1000;
+const bulkBody = z
 	.strictObject({
 		action: z.enum(BULK_ACTIONS).describe("retry: failed, dead and cancelled jobs · cancel: waiting and running ones · delete: ended ones"),
 		filter: optional(bulkFilter).describe("Jobs that are like this; at least one member"),
@@ -340,13 +346,13 @@ const scheduleFields = {
 	paused: optional(z.boolean()),
 	max_retries: optional(z.int().min(0).max(100)).describe("Of each job; the task's own number if absent"),
 };
-export const scheduleBody = z
+const scheduleBody = z
 	.strictObject({
 		name: z.string().regex(SCHEDULE_NAME, "must be 1 to 90 letters, digits and _ . : -, and start with a letter, a digit or _"),
 		...scheduleFields,
 	})
 	.meta({ id: "NewSchedule", examples: [{ name: "nightly", task: "process_data", cron: "30 2 * * *", timezone: "Europe/Zurich" }] });
-export const scheduleChange = z
+const scheduleChange = z
 	.strictObject({ ...scheduleFields, task: optional(scheduleFields.task), cron: optional(scheduleFields.cron) })
 	.meta({ id: "ScheduleChange", examples: [{ paused: true }] });
 const schedule = z
@@ -373,13 +379,16 @@ const schedule = z
 	})
 	.meta({ id: "Schedule" });
 
-export const LEASES_MAX = 1000;
+/** Jobs that one request for jobs is given. */
+export const LEASE_LIMIT_MAX = 100;
+/** Leases that one request names. */
+const LEASES_MAX = 1000;
 const workerName = text(200).describe("Who asks; shown in histories and in GET /api/workers");
-export const leaseBody = z
+const leaseBody = z
 	.strictObject({
 		worker: workerName,
 		tasks: z.array(z.string().regex(TASK_NAME, TASK_NAME_RULE)).min(1).max(200).describe("What it can run; its tasks become known"),
-		limit: optional(z.int().min(1).max(100)).describe("Its free slots; 1 if absent"),
+		limit: optional(z.int().min(1).max(LEASE_LIMIT_MAX)).describe("Its free slots; 1 if absent"),
 		lease_ms: optional(z.int().min(1000).max(3_600_000)).describe(
 			"How long each lease lasts unless it is extended; the queue's own if absent",
 		),
@@ -388,7 +397,7 @@ export const leaseBody = z
 	})
 	.meta({ id: "LeaseRequest", examples: [{ worker: "gpu-1", tasks: ["render"], limit: 1, wait_ms: 20_000 }] });
 const leaseToken = z.string().regex(/^\d{1,16}$/, "is not a lease's token");
-export const heartbeatBody = z
+const heartbeatBody = z
 	.strictObject({
 		worker: workerName,
 		leases: z
@@ -413,9 +422,9 @@ const followUp = z.strictObject({
 	key: submitBody.shape.key,
 	tags: submitBody.shape.tags,
 });
-export const FOLLOW_UPS_MAX = 100;
-export const SETTLE_OUTCOMES = ["done", "retry", "failed", "snooze", "release", "cancelled"] as const;
-export const settleBody = z
+const FOLLOW_UPS_MAX = 100;
+const SETTLE_OUTCOMES = ["done", "retry", "failed", "snooze", "release", "cancelled"] as const;
+const settleBody = z
 	.strictObject({
 		results: z
 			.array(
@@ -489,7 +498,7 @@ export const operations = {
 		summary: "List jobs, newest first",
 		query: z.strictObject({
 			...filterQuery,
-			limit: count(1, 200).optional().describe("50 if absent"),
+			limit: pageLimit,
 			cursor: z.string().max(100).optional().describe("next_cursor of the page before"),
 		}),
 		status: 200,
@@ -569,7 +578,7 @@ export const operations = {
 			task: z.string().regex(TASK_NAME, TASK_NAME_RULE).optional(),
 			reason: z.enum(["not_retryable", "retries_exhausted", "lease_lost"]).optional(),
 			fingerprint: text(100).optional(),
-			limit: count(1, 200).optional().describe("50 if absent"),
+			limit: pageLimit,
 		}),
 		status: 200,
 		answer: page(
@@ -610,7 +619,7 @@ export const operations = {
 		tenants: "one or all",
 		calls: true,
 		summary: "Bulk actions, the latest first",
-		query: z.strictObject({ limit: count(1, 200).optional().describe("50 if absent") }),
+		query: z.strictObject({ limit: pageLimit }),
 		status: 200,
 		answer: page("bulk_actions", bulkAction).meta({ id: "BulkActions" }),
 		problems: [],
@@ -656,7 +665,7 @@ export const operations = {
 		tenants: "one or all",
 		summary: "Schedules, by name",
 		query: z.strictObject({
-			limit: count(1, 200).optional().describe("50 if absent"),
+			limit: pageLimit,
 			cursor: z.string().max(400).optional().describe("next_cursor of the page before"),
 		}),
 		status: 200,
@@ -796,7 +805,7 @@ export const operations = {
 		path: "/api/workers",
 		scope: "operator",
 		summary: "Who runs jobs, and was there in the last week",
-		query: z.strictObject({ limit: count(1, 200).optional().describe("50 if absent") }),
+		query: z.strictObject({ limit: pageLimit }),
 		status: 200,
 		answer: page(
 			"workers",
@@ -839,7 +848,9 @@ export const operations = {
 				input_schema: z.unknown(),
 				timeout_ms: z.int(),
 				retry: z.object({ max_retries: z.int(), base_ms: z.int(), factor: z.number(), max_ms: z.int() }),
-				served_by: z.enum(["this process", "remote workers"]),
+				served_by: z
+					.enum(["this process", "remote workers", "other processes", "nobody"])
+					.describe("Who would start a job of it: this process, or whoever was seen in the last 75 s"),
 				paused: z.boolean(),
 				held_until: instant.nullable().describe("All its jobs wait until then"),
 				circuits_open: z.int().describe("Tenants whose jobs of it wait since they kept failing"),

@@ -62,8 +62,9 @@ export const TRANSITIONS = [
 export const LOSSES_MAX = 3;
 
 /**
- * Events that a history has before attempts that came to nothing (given back, put off, lost, failed while a circuit was open) are left out of it: its row goes back to what it
- * told before their claim. What uses an attempt, what a person does and the end are always written. `claims` counts all of them.
+ * Events that a history has before attempts that came to nothing (given back, put off, lost, failed while a circuit was open) are left out
+ * of it: its row goes back to what it told before their claim. What uses an attempt, what a person does and the end are always written.
+ * `claims` counts all of them.
  */
 export const EVENTS_MAX = 200;
 

@@ -41,6 +41,9 @@ export function inRounds<T extends Lease>(leases: readonly T[]): T[][] {
 /** The name of a lease among those of one request. */
 export const leaseKey = ({ id, token }: Lease): string => `${id} ${token}`;
 
+/** One that was seen so lately is there: it says so every 30 s, and a process that sleeps once a minute. */
+export const WORKER_LIVE_MS = 75_000;
+
 /** How often a worker that keeps asking is written down, and how many this process remembers. */
 const SEE_EVERY_MS = 10_000;
 const SEEN_MAX = 1000;

@@ -8,7 +8,7 @@ import { instant, instantOrNull } from "./wire.ts";
 type Needs = Pick<Deps, "clock" | "slots" | "ticks" | "answersOnly" | "config" | "pool">;
 
 /** Workers that waiting jobs call for at most: further they are not counted. */
-const DESIRED_MAX = 200;
+const DESIRED_MAX = 100;
 /** Statements that it sends at most, with the counts. */
 export const METRICS_STATEMENTS = 2;
 

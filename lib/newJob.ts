@@ -1,5 +1,6 @@
-/** What becomes a job, whoever asks for it: whether somebody runs such a task, whether the payload fits it, and how the job looks once stored. */
+/** What becomes a job, whoever asks for it: whether somebody runs such a task, whether the payload fits it, and the job once it is stored. */
 import { check } from "./check.ts";
+import type { Deps } from "./context.ts";
 import { TASK_NAME } from "./contract.ts";
 import type { Job } from "./job.ts";
 import { nearest } from "./nearest.ts";
@@ -7,26 +8,39 @@ import { Problem } from "./problem.ts";
 import { RETRY_DEFAULT } from "./retry.ts";
 import { taskPayload } from "./runJob.ts";
 import type { NewJob, SubmitAnswer, TenantStore } from "./storage/storage.ts";
-import type { Task, TaskRegistry } from "./task.ts";
+import { ownTask, type Task, type TaskRegistry } from "./task.ts";
 
-/** A task of this process; undefined when it has none of this name: see {@link servedElsewhere}. */
-export const ownTask = (name: string, tasks: TaskRegistry): Task | undefined => (Object.hasOwn(tasks, name) ? tasks[name] : undefined);
+/** A task by its name, and what it is to be given. */
+export interface Work {
+	readonly name: string;
+	/** JSON Pointer of where the name stands in the body. */
+	readonly pointer: string;
+	readonly payload: unknown;
+	/** Whether the name stands in the payload, of which it is no part for the task. */
+	readonly taskInPayload?: boolean;
+}
 
 /**
- * For a name that is no task of this process: nothing where remote workers serve it (they alone know what its payload may be).
- * @param pointer where the name stands in the body
- * @throws Problem unknown_task where nobody does
+ * The task that is meant, once the payload is known to fit it. Undefined where only remote workers serve it: they alone know what its payload
+ * may be.
+ * @throws Problem unknown_task where nobody serves it; invalid_payload, pointing below /payload
  */
-export async function servedElsewhere(
-	name: string,
-	pointer: string,
+export async function taskFor(
+	{ name, pointer, payload, taskInPayload = false }: Work,
 	tasks: TaskRegistry,
 	store: Pick<TenantStore, "knowsTask">,
-): Promise<undefined> {
-	if (TASK_NAME.test(name) && (await store.knowsTask(name))) return;
+): Promise<Task | undefined> {
+	const task = ownTask(name, tasks);
+	if (task?.input !== undefined)
+		check(task.input, taskPayload(payload, taskInPayload), "invalid_payload", "/payload", `The schema of ${name}: GET /api/tasks.`);
+	if (task === undefined && !(TASK_NAME.test(name) && (await store.knowsTask(name)))) throw unknownTask(name, pointer, tasks);
+	return task;
+}
+
+function unknownTask(name: string, pointer: string, tasks: TaskRegistry): Problem {
 	const known = Object.keys(tasks);
 	const meant = nearest(name, known);
-	throw new Problem(
+	return new Problem(
 		"unknown_task",
 		`There is no task ${JSON.stringify(name.slice(0, 100))} here, and no remote worker has served one. ${meant === undefined ? `Known: ${known.join(", ") || "none"}.` : `Did you mean ${meant}?`}`,
 		{
@@ -36,12 +50,7 @@ export async function servedElsewhere(
 	);
 }
 
-/** Holds a payload to the schema of its task, if it has one that is known here. @throws Problem invalid_payload, pointing below /payload */
-export function checkPayload(name: string, task: Task | undefined, payload: unknown, taskInPayload = false): void {
-	if (task?.input !== undefined)
-		check(task.input, taskPayload(payload, taskInPayload), "invalid_payload", "/payload", `The schema of ${name}: GET /api/tasks.`);
-}
-
+/** Attempts after the first where the job does not say. */
 export const maxRetriesOf = (task: Task | undefined): number => task?.retry?.maxRetries ?? RETRY_DEFAULT.maxRetries;
 
 export const backlogFull = (tenant: string): Problem =>
@@ -53,6 +62,24 @@ export const backlogFull = (tenant: string): Problem =>
 			members: { limit: "backlog" },
 		},
 	);
+
+/**
+ * Stores a job without an idempotency key, and wakes whoever may run it.
+ * @returns the job as it stands now
+ * @throws Problem tenant_backlog_full
+ */
+export async function storeJob(
+	job: NewJob,
+	nowMs: number,
+	store: Pick<TenantStore, "insertJob" | "tenant">,
+	{ wake }: Pick<Deps, "wake">,
+): Promise<Job> {
+	const answer = await store.insertJob(job, nowMs);
+	if (answer.status === "backlog_full") throw backlogFull(store.tenant);
+	if (answer.status !== "created") throw new Error(`a job without a key was ${answer.status}`);
+	wake.ring();
+	return toStored(job, answer, store.tenant);
+}
 
 /** The job as it was stored a moment ago, without asking for it again. */
 export const toStored = (job: NewJob, { id, createdAt, webhookUrl }: SubmitAnswer & { status: "created" }, tenant: string): Job => ({

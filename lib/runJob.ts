@@ -15,6 +15,7 @@ import type { Claimed, Ending, FollowUp } from "./storage/storage.ts";
 import {
 	Failed,
 	type FollowUpOptions,
+	ownTask,
 	RetryAfter,
 	type RetryPolicy,
 	Snooze,
@@ -39,7 +40,10 @@ class Stopped extends Error {
 export interface Attempt {
 	/** How it ended; null when the lease is lost and nobody wants to know. */
 	readonly ending: Promise<Ending | null>;
-	/** Aborts the task's signal. One that does not end by itself is left alone after the grace period, and the attempt ends as the reason says. */
+	/**
+	 * Aborts the task's signal. A task that goes on is left alone, and the attempt ends as the reason says: after a cancel when the grace
+	 * period is over, else at once.
+	 */
 	stop(why: StopReason): void;
 	/** What the task last said of its progress, if that has not been asked for yet: JSON. */
 	takeProgress(): string | undefined;
@@ -275,7 +279,7 @@ export function toFollowUp(
 	tasks: TaskRegistry,
 	{ clock, random }: Pick<Deps, "clock" | "random">,
 ): FollowUp {
-	const task = Object.hasOwn(tasks, name) ? tasks[name] : undefined;
+	const task = ownTask(name, tasks);
 	if (task === undefined) throw new Error(`submit: there is no task ${name}`);
 	const { maxRetries, priority, delayMs, key, tags } = check(FOLLOW_UP_OPTIONS, options, "body_invalid");
 	if (task.input !== undefined) check(task.input, payload, "invalid_payload", "/payload", `It does not fit the task ${name}.`);

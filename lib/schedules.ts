@@ -11,7 +11,7 @@ import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
 import { Problem } from "./problem.ts";
 import type { DueSchedule, NewJob, Schedule, WorkerStore } from "./storage/storage.ts";
-import { instant, instantOrNull } from "./wire.ts";
+import { instant, instantOrNull, LIST_CHARS_MAX } from "./wire.ts";
 
 /** A slot is missed when nobody has looked for so long: a restart or a tick once a minute does not miss it. */
 export const MISSED_AFTER_MS = 5 * 60_000;
@@ -21,8 +21,7 @@ const KEY_KEPT_MS = 60 * 60_000;
 const UNTOLD_MS = 60 * 60_000;
 /** Wait before a slot is tried again whose job could not be stored. */
 const PUT_OFF_MS = 60_000;
-/** Payloads above this are left out of lists. */
-const LIST_CHARACTERS_MAX = 4096;
+/** Slots to come that are told. */
 const NEXT_MAX = 5;
 
 export type FireDeps = Pick<Deps, "clock" | "random" | "log"> & {
@@ -125,13 +124,16 @@ const cronInvalid = (detail: string, trouble: string): Problem =>
  * @throws Problem schedule_not_found
  */
 export function namedSchedule({ name = "" }: Readonly<Record<string, string>>): string {
-	if (!SCHEDULE_NAME.test(name)) foundSchedule(null);
+	if (!SCHEDULE_NAME.test(name)) throw noSchedule();
 	return name;
 }
 
+export const noSchedule = (): Problem =>
+	new Problem("schedule_not_found", "This tenant has no schedule of this name: GET /api/schedules has those it has.");
+
+/** The schedule, or the problem that it is not there. */
 export function foundSchedule(schedule: Schedule | null): Schedule {
-	if (schedule === null)
-		throw new Problem("schedule_not_found", "This tenant has no schedule of this name: GET /api/schedules has those it has.");
+	if (schedule === null) throw noSchedule();
 	return schedule;
 }
 
@@ -142,8 +144,7 @@ export function toWireSchedule(schedule: Schedule, nowMs: number, { inList = fal
 		name: schedule.name,
 		tenant_id: schedule.tenant,
 		task: schedule.task,
-		payload:
-			inList && payload.length > LIST_CHARACTERS_MAX ? `(${payload.length} characters, see the schedule itself)` : JSON.parse(payload),
+		payload: inList && payload.length > LIST_CHARS_MAX ? `(${payload.length} characters, see the schedule itself)` : JSON.parse(payload),
 		cron: schedule.cron,
 		timezone: schedule.timezone,
 		missed: schedule.missed,

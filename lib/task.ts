@@ -82,6 +82,9 @@ export interface Task<Input = unknown, Output = unknown> {
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds tasks of every input type.
 export type TaskRegistry = Readonly<Record<string, Task<any, any>>>;
 
+/** The task of this name; undefined when there is none here. */
+export const ownTask = (name: string, tasks: TaskRegistry): Task | undefined => (Object.hasOwn(tasks, name) ? tasks[name] : undefined);
+
 /**
  * Defines a task. Its name is its key in the registry (`functions/tasks/index.ts`), and nowhere else.
  *

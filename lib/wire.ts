@@ -17,7 +17,7 @@ export function instant(ms: number): string {
 export const instantOrNull = (ms: number | null): string | null => (ms === null ? null : instant(ms));
 
 /** Payloads and results above this are left out of lists, as text saying so. */
-const LIST_BYTES_MAX = 4096;
+export const LIST_CHARS_MAX = 4096;
 
 export interface JobTextOptions {
 	/** The public id, if it is known already. */
@@ -52,7 +52,7 @@ export function jobText(job: Job, options: JobTextOptions = {}): string {
 }
 
 const shown = (json: string, { inList }: JobTextOptions): string =>
-	inList && json.length > LIST_BYTES_MAX ? JSON.stringify(`(${json.length} characters, see the job itself)`) : json;
+	inList && json.length > LIST_CHARS_MAX ? JSON.stringify(`(${json.length} characters, see the job itself)`) : json;
 
 function toWireEvent({ seq, at, kind, data }: JobEvent, job: Job) {
 	const { run_at, ...rest } = data;

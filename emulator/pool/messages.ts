@@ -2,6 +2,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { Config } from "../../lib/config.ts";
 import type { LogLevel, LogRecord } from "../../lib/log.ts";
+import type { Allow } from "../../lib/outside.ts";
 import type { StopReason } from "../../lib/runJob.ts";
 import type { Claimed, Ending } from "../../lib/storage/storage.ts";
 
@@ -12,7 +13,7 @@ export interface ThreadData {
 	readonly config: Config;
 	readonly logLevel: LogLevel;
 	readonly webhookSecrets: readonly string[];
-	readonly outsideAllow: string;
+	readonly outsideAllow: Allow;
 	/** `CELLS + tasksPerWorker` numbers of 32 bits. */
 	readonly cells: SharedArrayBuffer;
 	/** Where it speaks with the pool: on the port of its own, that every thread has, libraries speak as well. */

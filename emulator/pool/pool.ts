@@ -11,6 +11,7 @@ import type { Config } from "../../lib/config.ts";
 import type { PoolStatus, Scaled, Slots } from "../../lib/context.ts";
 import type { Log, LogLevel, LogRecord } from "../../lib/log.ts";
 import { messageOf } from "../../lib/log.ts";
+import type { Allow } from "../../lib/outside.ts";
 import { type Attempt, endingWithout, type StopReason, timeoutOf } from "../../lib/runJob.ts";
 import type { Claimed } from "../../lib/storage/storage.ts";
 import type { TaskRegistry } from "../../lib/task.ts";
@@ -33,7 +34,7 @@ export interface PoolOptions {
 	/** Address of the module from which each thread loads its own. */
 	readonly tasksIndex: string;
 	readonly webhookSecrets: readonly string[];
-	readonly outsideAllow: string;
+	readonly outsideAllow: Allow;
 	/** Called with each job. */
 	readonly onJob?: () => void;
 }

@@ -12,6 +12,7 @@ const TIMEOUT_MS_MAX = 15 * 60_000;
 const ANSWER_BYTES_MAX = 64 * 1024;
 /** As payloads have it. */
 const DEPTH_MAX = 500;
+const SHOWN_CHARS_MAX = 2048;
 const QUOTE_CHARS_MAX = 150;
 /** What is shorter would be taken out of words that only look like it. */
 const SECRET_CHARS_MIN = 8;
@@ -190,7 +191,7 @@ async function read(response: Response, hide: (text: string) => string): Promise
 	const headers: Record<string, string> = {};
 	for (const name of SHOWN) {
 		const value = response.headers.get(name);
-		if (value !== null) headers[name] = hide(value).slice(0, 2048);
+		if (value !== null) headers[name] = hide(value).slice(0, SHOWN_CHARS_MAX);
 	}
 	const { status } = response;
 	if (response.body === null) return { status, headers, body: null, truncated: false };
@@ -241,7 +242,7 @@ function isStorable(value: unknown, levels = DEPTH_MAX): boolean {
 function quote(body: unknown): string {
 	if (body === null) return "";
 	const text = (typeof body === "string" ? body : JSON.stringify(body))
-		.slice(0, 2000)
+		.slice(0, SHOWN_CHARS_MAX)
 		.replaceAll(/[\s\p{Cc}"]+/gu, " ")
 		.trim();
 	return text === "" ? "" : `: "${text.length > QUOTE_CHARS_MAX ? `${text.slice(0, QUOTE_CHARS_MAX)}…` : text}"`;

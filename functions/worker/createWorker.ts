@@ -9,7 +9,6 @@ import { compose, type Functions } from "../../lib/compose.ts";
 import { type Config, slotsOf } from "../../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots, type TickStatus } from "../../lib/context.ts";
 import { createLog, messageOf } from "../../lib/log.ts";
-import { readAllow } from "../../lib/outside.ts";
 import { Problem, problemResponse } from "../../lib/problem.ts";
 import type { Engine } from "../../lib/storage/engine.ts";
 import { Names } from "../../lib/storage/names.ts";
@@ -81,8 +80,8 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 			log,
 			config,
 			tasks,
-			fetchOutside: createFetchOutside({ allow: outsideAllow }),
-			outsideAllow: readAllow(outsideAllow),
+			fetchOutside: createFetchOutside(outsideAllow),
+			outsideAllow,
 			webhookSecrets,
 			worker,
 			wake,

@@ -1,18 +1,13 @@
 /** Calls addresses that users gave, from a Worker: what stands in the URL is checked, at each redirect anew. A name cannot be resolved here first. */
 import { followRedirects } from "../../lib/followRedirects.ts";
-import { readAllow } from "../../lib/outside.ts";
+import { ALLOW_NOTHING, type Allow } from "../../lib/outside.ts";
 import type { FetchOutside } from "../../lib/task.ts";
 
-export interface FetchOutsideOptions {
-	/** Hosts and networks that may be called although they are inside: "10.1.2.0/24, internal.example". */
-	readonly allow?: string;
-}
-
-/** @throws Error for an allow-list that cannot be read */
-export function createFetchOutside({ allow = "" }: FetchOutsideOptions = {}): FetchOutside {
-	const allowed = readAllow(allow);
-	return (address, init = {}) =>
-		followRedirects(address, init, allowed, async (url, { method, headers, body, signal }) => {
+/** @param allow what may be called although it is inside */
+export const createFetchOutside =
+	(allow: Allow = ALLOW_NOTHING): FetchOutside =>
+	(address, init = {}) =>
+		followRedirects(address, init, allow, async (url, { method, headers, body, signal }) => {
 			headers.set("accept-encoding", "identity");
 			try {
 				return await fetch(url, {
@@ -27,4 +22,3 @@ export function createFetchOutside({ allow = "" }: FetchOutsideOptions = {}): Fe
 				throw signal?.aborted ? signal.reason : new Error(`${url.host} could not be called`);
 			}
 		});
-}

@@ -1,7 +1,7 @@
 /** What a Worker can be told by its vars: the same names as everywhere, with defaults and bounds that fit what Workers allow. */
 import { CONFIG_BOUNDS, CONFIG_DEFAULT, type Config, variableOf } from "../../lib/config.ts";
 import { messageOf } from "../../lib/log.ts";
-import { readAllow } from "../../lib/outside.ts";
+import { type Allow, readAllow } from "../../lib/outside.ts";
 import { readWebhookSecrets } from "../../lib/webhook.ts";
 
 export interface WorkerSettings {
@@ -9,7 +9,7 @@ export interface WorkerSettings {
 	/** Whether it answers under other names than this machine's. */
 	readonly open: boolean;
 	/** Hosts and networks inside that tasks may call although a user named them. */
-	readonly outsideAllow: string;
+	readonly outsideAllow: Allow;
 	/** `whsec_…`, the current one first. Never shown. */
 	readonly webhookSecrets: readonly string[];
 	/** What is wrong with the vars, as sentences. */
@@ -54,10 +54,7 @@ export function readVars(vars: Readonly<Record<string, unknown>>, { defaults, bo
 			return read("");
 		}
 	};
-	const outsideAllow = readable("TICKQ_OUTSIDE_ALLOW", text => {
-		readAllow(text);
-		return text;
-	});
+	const outsideAllow = readable("TICKQ_OUTSIDE_ALLOW", readAllow);
 	const webhookSecrets = readable("TICKQ_WEBHOOK_SECRETS", readWebhookSecrets);
 	return { config, open: vars.TICKQ_OPEN === "true" || vars.TICKQ_OPEN === true, outsideAllow, webhookSecrets, mistakes };
 }

@@ -108,8 +108,8 @@ export interface Engine {
 	groups(query: GroupQuery): Promise<Row[]>;
 	counts(): Promise<Row>;
 	tenantCounts(tenantId: number): Promise<Row | undefined>;
-	/** Null: of all tasks, of all tenants. */
-	runnable(taskIds: readonly number[] | null, tenantId: number | null, most: number, nowMs: number): Promise<number>;
+	/** The lanes that a claim would walk, for `countRunnable`: `limit` at most. Null: of all tasks, of all tenants. */
+	runnableLanes(taskIds: readonly number[] | null, tenantId: number | null, limit: number, nowMs: number): Promise<Row[]>;
 
 	/** Answer the ids that changed. */
 	cancel(ids: readonly number[], defaults: StorageDefaults, nowMs: number): Promise<number[]>;
@@ -182,7 +182,7 @@ export interface Engine {
 	seeWorker(worker: NewWorker, nowMs: number): Promise<void>;
 	/** {name, kind, tasks (JSON), version, first_seen_at, last_seen_at, running} */
 	workers(limit: number): Promise<Row[]>;
-	/** {task, concurrency, paused, reopen_at, circuits_open, circuits (JSON: [{tenant, probes_at}], the first by name)} of each. */
+	/** {task, concurrency, paused, reopen_at, circuits_open, circuits (JSON: [{tenant, probes_at}], the first by name), process_at, remote_at (when a worker of it was last seen)} of each. */
 	taskStates(): Promise<Row[]>;
 	/** Answers how many lanes had an open circuit or a hold. */
 	resetCircuit(taskId: number, tenantId: number | null): Promise<number>;

@@ -1,6 +1,7 @@
 /** What a tenant and an operator read alike, over an engine: each their own part of it. */
 import { isJob, type Job, type JobEvent, type JobRef } from "../job.ts";
 import { type Row, toBulkAction } from "./rows.ts";
+import { countRunnable } from "./runnable.ts";
 import type {
 	BulkAction,
 	DeadLetterGroup,
@@ -33,7 +34,8 @@ export abstract class EngineReader implements JobReader {
 	async runnable(tasks: readonly string[] | null, most: number, nowMs: number): Promise<number> {
 		const tenantId = await this.whose();
 		if (tenantId === undefined) return 0;
-		return this.store.engine.runnable(tasks === null ? null : await this.store.taskIds(tasks), tenantId, most, nowMs);
+		const taskIds = tasks === null ? null : await this.store.taskIds(tasks);
+		return countRunnable(await this.store.engine.runnableLanes(taskIds, tenantId, most, nowMs), most);
 	}
 
 	async getJobsById(ids: readonly number[]): Promise<Job[]> {

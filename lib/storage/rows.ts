@@ -227,4 +227,5 @@ export const toTaskState = (row: Row): TaskState => ({
 	heldUntil: row.reopen_at,
 	circuitsOpen: row.circuits_open,
 	circuits: (JSON.parse(row.circuits) as Row[]).map(({ tenant, probes_at }) => ({ tenant, probesAt: probes_at })),
+	seenAt: { process: row.process_at, remote: row.remote_at },
 });

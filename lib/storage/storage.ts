@@ -469,6 +469,8 @@ export interface TaskState {
 	readonly circuitsOpen: number;
 	/** The first of these, by name. `probesAt`: when one job may be tried; null: from now on, or it is being tried. */
 	readonly circuits: readonly { readonly tenant: string; readonly probesAt: number | null }[];
+	/** When a worker that serves it was last seen, of each kind; null: none is known. */
+	readonly seenAt: Readonly<Record<NewWorker["kind"], number | null>>;
 }
 /** Circuits of one task that are named at most. */
 export const CIRCUITS_MAX = 20;

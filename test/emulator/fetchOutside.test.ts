@@ -5,7 +5,7 @@ import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { promisify } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
 import { createFetchOutside, type FetchOutsideOptions } from "../../emulator/fetchOutside.ts";
-import { OutsideForbidden } from "../../lib/outside.ts";
+import { ALLOW_NOTHING, OutsideForbidden, readAllow } from "../../lib/outside.ts";
 import { createCertificate } from "../support/certificate.ts";
 import { type Answerer, type LocalServer, startServer } from "../support/localServer.ts";
 
@@ -51,7 +51,7 @@ async function speak(talk: (socket: Socket) => void): Promise<string> {
 
 /** Loopback is outside here, but for 127.0.0.2 and above. */
 const fetchWith = (options: Partial<FetchOutsideOptions> = {}) =>
-	createFetchOutside({ clock: createTimers(), allow: "127.0.0.1", resolve: async () => ["127.0.0.1"], ...options });
+	createFetchOutside({ clock: createTimers(), allow: readAllow("127.0.0.1"), resolve: async () => ["127.0.0.1"], ...options });
 
 async function rejected(work: Promise<unknown>): Promise<Error> {
 	return work.then(
@@ -149,7 +149,8 @@ describe("a call", () => {
 		const proxy = await serve((_, response) => response.writeHead(502).end("proxy"));
 		const code = `
 			import { createFetchOutside } from ${JSON.stringify(new URL("../../emulator/fetchOutside.ts", import.meta.url))};
-			const call = createFetchOutside({ clock: { after: () => () => {} }, allow: "127.0.0.1", resolve: async () => ["127.0.0.1"] });
+			import { readAllow } from ${JSON.stringify(new URL("../../lib/outside.ts", import.meta.url))};
+			const call = createFetchOutside({ clock: { after: () => () => {} }, allow: readAllow("127.0.0.1"), resolve: async () => ["127.0.0.1"] });
 			console.log(await (await call("http://endpoint.example:${server.port}/")).text());`;
 		const env = {
 			...process.env,
@@ -168,7 +169,7 @@ describe("an address inside", () => {
 	it("is not connected to", async () => {
 		const server = await serve(ok);
 		for (const host of ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]", "2130706433"]) {
-			const error = await forbidden(fetchWith({ allow: "" })(`http://${host}:${server.port}/`));
+			const error = await forbidden(fetchWith({ allow: ALLOW_NOTHING })(`http://${host}:${server.port}/`));
 			expect([host, error.forNow]).toEqual([host, false]);
 		}
 		expect(server.received).toEqual([]);
@@ -209,13 +210,13 @@ describe("an address inside", () => {
 			asked.push([name, allowed]);
 			return ["127.0.0.1"];
 		};
-		const response = await fetchWith({ allow: "endpoint.internal", resolve })(`http://endpoint.internal:${server.port}/`);
+		const response = await fetchWith({ allow: readAllow("endpoint.internal"), resolve })(`http://endpoint.internal:${server.port}/`);
 		expect([await response.text(), asked]).toEqual(["ok", [["endpoint.internal", true]]]);
 	});
 
 	it("is found by the system's own resolver where its name is allowed", async () => {
 		const server = await serve(ok);
-		const call = createFetchOutside({ clock: createTimers(), allow: "localhost" });
+		const call = createFetchOutside({ clock: createTimers(), allow: readAllow("localhost") });
 		expect(await (await call(`http://localhost:${server.port}/`)).text()).toBe("ok");
 	});
 });

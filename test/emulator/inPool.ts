@@ -4,6 +4,7 @@ import { createScaledPool } from "../../emulator/pool/scaler.ts";
 import { CONFIG_DEFAULT, type Config, slotsOf } from "../../lib/config.ts";
 import { Bell, Slots } from "../../lib/context.ts";
 import { createLog, type LogRecord } from "../../lib/log.ts";
+import { ALLOW_NOTHING } from "../../lib/outside.ts";
 import type { Attempt } from "../../lib/runJob.ts";
 import type { Claimed, Ending } from "../../lib/storage/storage.ts";
 import { createTestClock, createTestRandom, settle, type TestClock } from "../support/harness.ts";
@@ -84,7 +85,7 @@ export async function inPool(
 		tasks: () => tasks,
 		tasksIndex,
 		webhookSecrets: [],
-		outsideAllow: "",
+		outsideAllow: ALLOW_NOTHING,
 		pending,
 	});
 	const until: PoolQueue["until"] = async look => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { startLoop } from "../../emulator/loop.ts";
 import { createPool, STUCK_MS } from "../../emulator/pool/pool.ts";
 import type { Config } from "../../lib/config.ts";
+import { ALLOW_NOTHING } from "../../lib/outside.ts";
 import { inQueue, read, submit } from "../functions/inQueue.ts";
 import { type Harness, settle } from "../support/harness.ts";
 import { tasks } from "./poolTasks.ts";
@@ -26,7 +27,7 @@ async function inThreads(run: (queue: Threaded) => Promise<void>, config: Partia
 				logLevel: "debug",
 				tasks: () => deps.tasks,
 				tasksIndex: new URL("poolTasks.ts", import.meta.url).href,
-				outsideAllow: "",
+				outsideAllow: ALLOW_NOTHING,
 			});
 			Object.assign(deps, { execute: pool.execute, pool });
 			const loop = startLoop(() => ({ ...deps, store: deps.storage.worker }), { backstop: "0 0 0 1 1 *" });

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { EMULATE, START } from "../../emulator/main.ts";
 import { type Command, databaseName, helpText, mistakesText, readSettings, unknownTasks } from "../../emulator/settings.ts";
 import { CONFIG_BOUNDS, CONFIG_DEFAULT } from "../../lib/config.ts";
+import { ALLOW_NOTHING } from "../../lib/outside.ts";
 
 const what = (args: readonly string[], env: Record<string, string> = {}) => readSettings(args, env).mistakes.map(({ what }) => what);
 const kebab = (name: string) => name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);
@@ -19,7 +20,7 @@ describe("readSettings", () => {
 				inline: false,
 				logLevel: "info",
 				logFormat: "auto",
-				outsideAllow: "",
+				outsideAllow: ALLOW_NOTHING,
 				webhookSecrets: [],
 				config: CONFIG_DEFAULT,
 			},
@@ -263,6 +264,8 @@ describe("helpText", () => {
 			for (const flag of flags(program).filter(flag => flag !== "help"))
 				expect(readSettings([`--${flag}`], {}, program).mistakes.map(({ what }) => what)).not.toContain(`--${flag} is not known`);
 		}
+		expect(helpText(START)).toMatch(/^ +TICKQ_WEBHOOK_SECRETS +sign/m);
+		expect(helpText({ usage: "", only: ["database"] })).not.toContain("TICKQ_WEBHOOK_SECRETS");
 		expect(helpText(START)).toMatch(/--log-format json /);
 		expect(helpText(EMULATE)).toMatch(/--log-format auto /);
 	});

@@ -551,6 +551,26 @@ export const tasks = {
 		expect(await json(`${server.url}/api/jobs/${slow.id}`)).toMatchObject({ status: "pending", retry_count: 0, lost_count: 0 });
 	});
 
+	it("goes on with --inline when a task throws where nobody can catch it: its attempt fails", async () => {
+		const cwd = folder();
+		writeFileSync(
+			join(cwd, "stray.ts"),
+			`import { defineTask } from "tickq";
+export const tasks = {
+	stray: defineTask({ run: () => new Promise(() => setTimeout(() => { throw new Error("astray"); })) }),
+	fine: defineTask({ run: () => "fine" }),
+};\n`,
+		);
+		const server = await start("emulate.js", ["--port", "0", "--no-work", "--database", ":memory:"], { cwd });
+		const worker = await start("tickq.js", ["work", "--url", server.url, "--tasks", "./stray.ts", "--inline", "--log-format", "json"], {
+			cwd,
+		});
+		await worker.line(({ message }) => String(message).startsWith("serving"));
+		const submitted = async (task: string) => (await post(`${server.url}/api/jobs?wait_ms=10000`, { task, max_retries: 0 })).json();
+		expect(await submitted("stray")).toMatchObject({ status: "dead_letter", error_message: "astray" });
+		expect(await submitted("fine")).toMatchObject({ status: "done", result: "fine" });
+	});
+
 	it("ends where there is no queue, with code 1 and a line that says so", async () => {
 		const server = createServer((_, response) => response.writeHead(404).end("nothing here")).listen(0, "127.0.0.1");
 		await once(server, "listening");

@@ -1,7 +1,9 @@
 import { defineTask } from "tickq";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
+import { functions } from "../../functions/all.ts";
 import { operations } from "../../lib/contract.ts";
+import { answered, toRequest } from "../support/harness.ts";
 import { inQueue, submit, throwing, tick } from "./inQueue.ts";
 import { leaseOf, leaseOne, serveRemote, settleWith } from "./remote.ts";
 
@@ -81,6 +83,26 @@ describe("listTasks", () => {
 			await queue.clock.advance(5000);
 			expect((await shown()).held_until).toBeNull();
 		}));
+
+	it("says who would start a job of a task: nobody where no worker of it was seen lately", () =>
+		inQueue(
+			async queue => {
+				const served = async (deps: Partial<typeof queue.deps> = {}) => {
+					const { body } = await answered(functions.listTasks(toRequest("/api/tasks", { tenant: null }), { ...queue.deps, ...deps }));
+					return Object.fromEntries(body.tasks.map(({ name, served_by }: Record<string, string>) => [name, served_by]));
+				};
+				await serveRemote(queue, "render");
+				expect(await served()).toEqual({ a: "this process", b: "this process", render: "remote workers" });
+				expect(await served({ works: ["b"] })).toEqual({ a: "nobody", b: "this process", render: "remote workers" });
+				await queue.deps.storage.worker.seeWorker({ name: "w", kind: "process", tasks: ["a"], version: "1" }, queue.clock.now());
+				expect(await served({ answersOnly: true })).toEqual({ a: "other processes", b: "nobody", render: "remote workers" });
+				await queue.clock.advance(75_000);
+				expect((await served()).render).toBe("remote workers");
+				await queue.clock.advance(1);
+				expect(await served({ answersOnly: true })).toEqual({ a: "nobody", b: "nobody", render: "nobody" });
+			},
+			{ tasks: { a: defineTask({ run: () => 1 }), b: defineTask({ run: () => 1 }) } },
+		));
 
 	it("names the tenants whose circuits are open, and when each probes", () =>
 		inQueue(

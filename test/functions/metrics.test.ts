@@ -196,7 +196,7 @@ describe("metrics", () => {
 			{ tasks: { echo: defineTask({ run: () => 1 }), bad: throwing(new Error("down")) }, config: { tenantConcurrency: 5 } },
 		));
 
-	it("counts waiting jobs no further than 200 workers need, and says so; one read more at most", () =>
+	it("counts waiting jobs no further than 100 workers need, and says so; one read more at most", () =>
 		inQueue(
 			async queue => {
 				const { worker } = queue.deps.storage;
@@ -206,10 +206,10 @@ describe("metrics", () => {
 					return { ...answer, sent: worker.statements() - before };
 				};
 				expect((await sent()).sent).toBe(1);
-				for (let i = 0; i < 450; i++) await submit(queue, { task: "echo" });
+				for (let i = 0; i < 250; i++) await submit(queue, { task: "echo" });
 				const full = await sent();
 				expect(full.sent).toBe(2);
-				expect(full.body.workers).toMatchObject({ desired: 200, reason: "pending 400 or more / 2 workers > 2" });
+				expect(full.body.workers).toMatchObject({ desired: 100, reason: "pending 200 or more / 2 workers > 2" });
 				expect((await sent({ "if-none-match": full.headers.get("etag")! })).sent).toBe(1);
 			},
 			{ config: { tenantConcurrency: 1000, scaleUpAbove: 2, scaleDownBelow: 1 } },

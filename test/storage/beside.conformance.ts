@@ -919,10 +919,22 @@ export function besideConformance({ describe, it, race }: Suite): void {
 
 		it("are told apart from tasks, which are listed with their limits", async q => {
 			await q.operator.setTask("b", { concurrency: 4, paused: true });
+			const rest = { heldUntil: null, circuitsOpen: 0, circuits: [] };
+			const [a, b, c] = [
+				{ task: "a", concurrency: null, paused: false, ...rest },
+				{ task: "b", concurrency: 4, paused: true, ...rest },
+				{ task: "c", concurrency: null, paused: false, ...rest },
+			];
+			const never = { seenAt: { process: null, remote: null } };
+			expect(await q.operator.listTasks()).toEqual([a, b, c].map(task => ({ ...task, ...never })));
+			await seen(q, "one", { tasks: ["a", "c"] });
+			q.now += 5;
+			await seen(q, "two", { tasks: ["a"] });
+			await seen(q, "own", { tasks: ["a", "b"], kind: "process" });
 			expect(await q.operator.listTasks()).toEqual([
-				{ task: "a", concurrency: null, paused: false, heldUntil: null, circuitsOpen: 0, circuits: [] },
-				{ task: "b", concurrency: 4, paused: true, heldUntil: null, circuitsOpen: 0, circuits: [] },
-				{ task: "c", concurrency: null, paused: false, heldUntil: null, circuitsOpen: 0, circuits: [] },
+				{ ...a, seenAt: { process: q.now, remote: q.now } },
+				{ ...b, seenAt: { process: q.now, remote: null } },
+				{ ...c, seenAt: { process: null, remote: q.now - 5 } },
 			]);
 		});
 	});

@@ -28,6 +28,7 @@ const SWEPT = [
 /** Statements for people that may walk more: what bounds it. */
 const WALKS: Record<string, string> = {
 	groups: "failed jobs and dead letters, 100,000 of them",
+	tasks: "the workers that are there",
 	"list schedules": "the schedules there are",
 	"bulk start": "the bulk actions of a month",
 	"bulk list": "a page, by its own order",
@@ -44,10 +45,10 @@ const SORTS: Record<string, string> = {
 	groups: "the groups",
 	"list schedules": "the schedules there are",
 	workers: "the workers of one page",
+	tasks: "the tasks, and what workers serve",
 	bulk: "the portion of each of a tenant's lanes",
 	refuse: "the endings of one call",
 	"list all": "the rows that one page looks at",
-	runnable: "the lanes that it looks at",
 };
 
 interface Caught {
@@ -213,6 +214,7 @@ async function live(q: Desk, name: (verb: string) => void): Promise<void> {
 	name("workers");
 	await q.worker.seeWorker({ name: "w", kind: "remote", tasks: ["a"], version: "1" }, q.now);
 	await q.operator.listWorkers(5);
+	name("tasks");
 	await q.operator.listTasks();
 	name("circuit");
 	await q.operator.resetCircuit("a", "t1");

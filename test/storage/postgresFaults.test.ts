@@ -260,6 +260,7 @@ const VERBS: readonly Verb[] = [
 				heldUntil: q.now + MINUTE,
 				circuitsOpen: 1,
 				circuits: [{ tenant, probesAt: q.now + MINUTE }],
+				seenAt: { process: null, remote: null },
 			});
 			expect(await q.operator.resetCircuit(task, tenant)).toBe(1);
 			await drop(q, { id });

@@ -3,7 +3,7 @@
  * open, and why a job was given back.
  */
 import { expect } from "vitest";
-import { CIRCUIT_PROBE_MS, EVENTS_MAX } from "../../lib/job.ts";
+import { CIRCUIT_PROBE_MS, EVENTS_MAX, HOLD_MS_MAX } from "../../lib/job.ts";
 import { CIRCUITS_MAX, type Claimed } from "../../lib/storage/storage.ts";
 import {
 	createRandom,
@@ -332,6 +332,27 @@ export function waitingConformance({ describe, it, race }: Suite): void {
 				q.now += 1;
 				expect(await q.claim({ limit: 10 })).toHaveLength(1);
 			});
+	});
+
+	describe("a hold", () => {
+		for (const hold of ["tenant", "task"] as const)
+			for (const [name, before] of [
+				["", false],
+				[", as a probe", true],
+			] as const)
+				it(`keeps others waiting for an hour at most, and its own job as long as it asked: ${hold}${name}`, async q => {
+					if (before) await open(q);
+					const [own, other] = await q.line(2, { maxRetries: 0 });
+					const job = before ? await probe(q) : await q.claimOne();
+					expect(job.id).toBe(own);
+					await q.finish(job, { ...asks(DAY, hold), ...(before ? {} : { circuitFailures: 1 }) } as How);
+					const from = q.now;
+					q.now = from + HOLD_MS_MAX - 1;
+					expect(await q.claim({ limit: 10 })).toEqual([]);
+					q.now = from + HOLD_MS_MAX;
+					expect((await q.claim({ limit: 10 })).map(({ id }) => id)).toEqual([other]);
+					if (before) expect((await q.get(own!)).runAt).toBe(from + DAY);
+				});
 	});
 
 	describe("a circuit that opens", () => {

@@ -7,6 +7,7 @@ import { functions } from "../../functions/all.ts";
 import { type HttpAnswer, http_request } from "../../functions/tasks/http_request.ts";
 import { CONFIG_DEFAULT } from "../../lib/config.ts";
 import { createLog, type LogRecord } from "../../lib/log.ts";
+import { ALLOW_NOTHING, readAllow } from "../../lib/outside.ts";
 import { startAttempt } from "../../lib/runJob.ts";
 import type { Claimed, Ending } from "../../lib/storage/storage.ts";
 import type { FetchOutside } from "../../lib/task.ts";
@@ -81,7 +82,7 @@ async function run(payload: object, { secrets = [], failures = 0, onStart, call,
 		log: createLog(record => logs.push(record), clock.now, "debug"),
 		config: CONFIG_DEFAULT,
 		tasks: { http_request },
-		fetchOutside: call ?? createFetchOutside({ clock, allow: "127.0.0.1", resolve: async () => ["127.0.0.1"], ...outside }),
+		fetchOutside: call ?? createFetchOutside({ clock, allow: readAllow("127.0.0.1"), resolve: async () => ["127.0.0.1"], ...outside }),
 		webhookSecrets: secrets,
 	});
 	onStart?.(attempt);
@@ -406,7 +407,7 @@ describe("the answer", () => {
 describe("trouble", () => {
 	it("is an end for good where the address leads inside", async () => {
 		for (const url of ["http://10.0.0.1/", "http://localhost/", "http://0x7f000001/", "http://[::ffff:169.254.169.254]/"]) {
-			const { ending, error } = await run({ url }, { allow: "" });
+			const { ending, error } = await run({ url }, { allow: ALLOW_NOTHING });
 			expect([url, ending?.outcome]).toEqual([url, "failed"]);
 			expect(error).toMatch(/may not be called unless TICKQ_OUTSIDE_ALLOW names it$/);
 		}
@@ -591,7 +592,7 @@ describe("in a queue", () => {
 			const deps = {
 				...queue.deps,
 				webhookSecrets: SECRETS,
-				fetchOutside: createFetchOutside({ clock: queue.clock, allow: "127.0.0.1" }),
+				fetchOutside: createFetchOutside({ clock: queue.clock, allow: readAllow("127.0.0.1") }),
 			};
 			const tick = () => answered(functions.processTick(toRequest("/api/tick", { method: "POST" }), deps));
 			const { id } = await submit(queue, { task: "http_request", payload: { url: server.url, body: { n: 1 } } });

@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createFetchOutside } from "../../emulator/fetchOutside.ts";
 import { http_request } from "../../functions/tasks/http_request.ts";
+import { readAllow } from "../../lib/outside.ts";
 import type { TaskContext } from "../../lib/task.ts";
 import { signWebhook, tenantSecrets } from "../../lib/webhook.ts";
 import { type LocalServer, startServer } from "../support/localServer.ts";
@@ -41,7 +42,7 @@ describe("the guide's endpoint", () => {
 			idempotencyKey: "job_1",
 			tenant,
 			traceId: "0af7651916cd43dd8448eb211c80319c",
-			fetchOutside: createFetchOutside({ clock: { after: () => () => {} }, allow: "127.0.0.1" }),
+			fetchOutside: createFetchOutside({ clock: { after: () => () => {} }, allow: readAllow("127.0.0.1") }),
 			sign: (id: string, text: string) => signWebhook(secrets, tenant, id, Date.now(), text),
 		} as unknown as TaskContext;
 		return http_request.run(http_request.input!.parse({ url: server.url, body }), context);

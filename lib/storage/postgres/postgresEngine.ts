@@ -208,9 +208,8 @@ export class PostgresEngine implements Engine {
 	async tenantCounts(tenantId: number): Promise<Row | undefined> {
 		return (await this.#driver.query(read.tenantCounts(this.#at), [tenantId]))[0];
 	}
-	async runnable(taskIds: readonly number[] | null, tenantId: number | null, most: number, nowMs: number): Promise<number> {
-		const params = [taskIds === null ? null : list(taskIds), tenantId, most, nowMs];
-		return (await this.#driver.query(read.runnable(this.#at), params))[0]!.jobs;
+	runnableLanes(taskIds: readonly number[] | null, tenantId: number | null, limit: number, nowMs: number): Promise<Row[]> {
+		return this.#driver.query(read.runnableLanes(this.#at), [taskIds === null ? null : list(taskIds), tenantId, limit, nowMs]);
 	}
 
 	/** Sends ids until each was looked at. Answers those that changed. */

@@ -29,8 +29,9 @@ SELECT t.ready, t.delayed, t.blocked, t.running, t.done, t.failed, t.dead, t.can
   t.done + t.failed + t.dead + t.cancelled AS finished, (t.waiting + t.running > 0)::int AS active_tenants
 FROM ${at}tenants_now t WHERE t.tenant_id = $1::bigint`;
 
-/** `$1`: task ids, or null, `$2`: tenant, or null, `$3`: most, `$4`: now. */
-export const runnable = (at: string): string => `SELECT ${at}runnable_2($1::text::int[], $2::bigint, $3::bigint, $4::bigint) AS jobs`;
+/** `$1`: task ids, or null, `$2`: tenant, or null, `$3`: limit, `$4`: now. */
+export const runnableLanes = (at: string): string =>
+	`SELECT tenant_id, task_id, available, room, free FROM ${at}runnable_lanes_2($1::text::int[], $2::bigint, $3::bigint, $4::bigint)`;
 
 /** `$1`: task ids, `$2`: now. A lane's `next_due` is also when it opens again. Of a task that is held, that counts if somebody waits for it. */
 export const nextDue = (at: string): string => {

@@ -111,5 +111,7 @@ export const taskStates = (at: string): string => `
 SELECT k.name AS task, k.concurrency, k.paused, k.reopen_at, (SELECT count(*) FROM ${openCircuits(at)}) AS circuits_open,
   (SELECT coalesce(json_agg(json_build_object('tenant', c.name, 'probes_at', c.reopen_at) ORDER BY c.name COLLATE "C"), '[]')::text FROM (
     SELECT t.name, o.reopen_at FROM (SELECT l.lane_id, l.reopen_at FROM ${openCircuits(at)} OFFSET 0) o
-    CROSS JOIN LATERAL (SELECT name FROM ${at}tenants WHERE tenant_id = o.lane_id >> 16 OFFSET 0) t ORDER BY t.name COLLATE "C" LIMIT ${CIRCUITS_MAX}) c) AS circuits
-FROM ${at}tasks k ORDER BY k.name COLLATE "C"`;
+    CROSS JOIN LATERAL (SELECT name FROM ${at}tenants WHERE tenant_id = o.lane_id >> 16 OFFSET 0) t ORDER BY t.name COLLATE "C" LIMIT ${CIRCUITS_MAX}) c) AS circuits, s.process_at, s.remote_at
+FROM ${at}tasks k LEFT JOIN (
+  SELECT t.task, max(w.last_seen_at) FILTER (WHERE w.kind = 'process') AS process_at, max(w.last_seen_at) FILTER (WHERE w.kind = 'remote') AS remote_at
+  FROM ${at}workers w CROSS JOIN LATERAL jsonb_array_elements_text(w.tasks::jsonb) t(task) GROUP BY t.task) s ON s.task = k.name ORDER BY k.name COLLATE "C"`;

@@ -33,8 +33,10 @@ export const taskStatesStatement: Statement = {
 	sql: `SELECT name AS task, concurrency, paused, reopen_at, (SELECT count(*) FROM lanes l WHERE l.task_id = k.task_id AND l.circuit = 1) AS circuits_open,
   (SELECT json_group_array(json_object('tenant', c.name, 'probes_at', c.reopen_at)) FROM (
     SELECT t.name, l.reopen_at FROM lanes l CROSS JOIN tenants t ON t.tenant_id = l.lane_id >> 16
-    WHERE l.task_id = k.task_id AND l.circuit = 1 ORDER BY t.name LIMIT ${CIRCUITS_MAX}) c) AS circuits
-FROM tasks k ORDER BY name`,
+    WHERE l.task_id = k.task_id AND l.circuit = 1 ORDER BY t.name LIMIT ${CIRCUITS_MAX}) c) AS circuits, s.process_at, s.remote_at
+FROM tasks k LEFT JOIN (
+  SELECT t.value AS task, max(CASE w.kind WHEN 'process' THEN w.last_seen_at END) AS process_at, max(CASE w.kind WHEN 'remote' THEN w.last_seen_at END) AS remote_at
+  FROM workers w CROSS JOIN json_each(w.tasks) t GROUP BY t.value) s ON s.task = k.name ORDER BY k.name`,
 	params: [],
 };
 

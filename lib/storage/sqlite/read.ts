@@ -268,6 +268,31 @@ FROM (SELECT ${STATES.map(state => `coalesce(sum(${state}), 0) AS ${state}`).joi
   FROM lanes WHERE ${lanesOfTenant("?1")}) c CROSS JOIN queue q WHERE EXISTS (SELECT 1 FROM tenants WHERE tenant_id = ?1)`,
 	params: [tenantId],
 });
+/** ?1 now · ?2 limit. The tenant of lane `l` may start so many. */
+const FREE = `(SELECT CASE WHEN paused = 0 AND start_rate_full = 0 THEN concurrency ELSE 0 END FROM tenants WHERE tenant_id = l.lane_id >> 16)
+  - (SELECT sum(running) FROM lanes r WHERE ${lanesOfTenant("(l.lane_id >> 16)", "r.lane_id")})`;
+/** Of all by `turns`, as the claim walks them; of one tenant by its own lanes. */
+export function runnableLanesStatement(
+	taskIds: readonly number[] | null,
+	tenantId: number | null,
+	limit: number,
+	nowMs: number,
+): Statement {
+	const params: Param[] = [nowMs, limit];
+	const tasks =
+		taskIds === null ? "tasks k" : `json_each(?${params.push(JSON.stringify(taskIds))}) e CROSS JOIN tasks k ON k.task_id = e.value`;
+	const lanes =
+		tenantId === null
+			? "CROSS JOIN turns u ON u.task_id = k.task_id CROSS JOIN lanes l ON l.lane_id = u.lane_id"
+			: `CROSS JOIN lanes l ON l.lane_id = ?${params.push(tenantId)} << 16 | k.task_id AND l.ready > 0 AND (l.most IS NULL OR l.running < l.most)`;
+	return {
+		sql: `SELECT l.lane_id >> 16 AS tenant_id, k.task_id, min(l.ready, coalesce(l.most - l.running, l.ready)) AS available,
+  k.concurrency - k.running AS room, ${FREE} AS free
+FROM ${tasks} ${lanes}
+WHERE k.paused = 0 AND (k.reopen_at IS NULL OR k.reopen_at <= ?1) AND (k.concurrency IS NULL OR k.running < k.concurrency) LIMIT ?2 + 0`,
+		params,
+	};
+}
 export const leaseHoldersStatement: Statement = { sql: `SELECT DISTINCT worker FROM jobs WHERE state = ${S.running}`, params: [] };
 
 /** ?1 task ids (JSON) · ?2 now. Of a task that is held only the hold counts, and only if somebody waits for its end. */

@@ -22,7 +22,6 @@ import { endedStatement, extendStatement, finishStatements } from "./finish.ts";
 import * as operate from "./operate.ts";
 import * as read from "./read.ts";
 import { refuseStatements } from "./refuse.ts";
-import { runnableStatement } from "./runnable.ts";
 import * as schedules from "./schedules.ts";
 import { submitStatements } from "./submit.ts";
 import {
@@ -172,8 +171,8 @@ export class SqliteEngine implements Engine {
 	tenantCounts(tenantId: number): Promise<Row | undefined> {
 		return this.#one(read.tenantCountsStatement(tenantId));
 	}
-	async runnable(taskIds: readonly number[] | null, tenantId: number | null, most: number, nowMs: number): Promise<number> {
-		return (await this.#one(runnableStatement(taskIds, tenantId, most, nowMs)))!.jobs;
+	runnableLanes(taskIds: readonly number[] | null, tenantId: number | null, limit: number, nowMs: number): Promise<Row[]> {
+		return this.#driver.all(read.runnableLanesStatement(taskIds, tenantId, limit, nowMs));
 	}
 
 	async cancel(jobIds: readonly number[], defaults: StorageDefaults, nowMs: number): Promise<number[]> {

@@ -89,6 +89,7 @@ CREATE TYPE turn_row_2 AS (
 -- An attempt that failed, of a job that waits again or is a dead letter by now, and what that says to others of its lane and task.
 CREATE TYPE failure_2 AS (
   i int, id bigint, lane_id bigint, state smallint, fingerprint text, until bigint, hold text, circuit_failures int, circuit_counts boolean);
+CREATE TYPE runnable_lane_2 AS (tenant_id bigint, task_id int, available bigint, room bigint, free bigint);
 CREATE TYPE lease_2 AS (i int, id bigint, held boolean, cancel_requested_at bigint, lease_until bigint);
 
 -- Counting ---------------------------------------------------------------------------------------------------------------------------
@@ -355,34 +356,23 @@ BEGIN
   FROM chosen c WHERE limited IS NULL OR c.place <= coalesce((SELECT room_1(k.task_id, k.concurrency) FROM tasks k WHERE k.task_id = c.task_id), most);
 END $$;
 
--- How many jobs of these tasks (NULL: of all) a claim could take, of one tenant or of all (NULL): counted up to `most`, by so many lanes at
--- most. A lane gives no more than its tenant may start, its task no more than it has room for, and a tenant's lanes together what it may
--- start: first of tasks without a limit, so that the room of the others is for those who need it.
-CREATE FUNCTION runnable_2(wanted int[], tenant bigint, most bigint, now_ms bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+-- The lanes of these tasks (NULL: of all), of one tenant or of all (NULL), that a claim would walk, `most` of them: what each could give, what
+-- its task has room for, where that has a limit, and what its tenant may start.
+CREATE FUNCTION runnable_lanes_2(wanted int[], tenant bigint, most bigint, now_ms bigint) RETURNS SETOF runnable_lane_2 LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN (
-    WITH task AS MATERIALIZED (
-      SELECT task_id, CASE WHEN concurrency IS NOT NULL THEN room_1(task_id, concurrency) END AS room
-      FROM tasks WHERE paused = 0 AND (reopen_at IS NULL OR reopen_at <= now_ms) AND (wanted IS NULL OR task_id = ANY(wanted))),
-    lane AS MATERIALIZED (
-      SELECT l.lane_id >> 16 AS tenant_id, k.task_id, k.room, least(l.ready, coalesce(m.may_run - l.running, l.ready)) AS available
-      FROM task k CROSS JOIN LATERAL (
-        (SELECT lane_id, ready, running, circuit FROM lane_state WHERE tenant IS NULL AND task_id = k.task_id AND claimable ORDER BY vt LIMIT most)
-        UNION ALL
-        (SELECT lane_id, ready, running, circuit FROM lanes_now WHERE tenant IS NOT NULL AND lane_id = (tenant << 16) | k.task_id AND claimable)) l
-      CROSS JOIN LATERAL (SELECT may_run_2(l.circuit, concurrency) AS may_run FROM lanes WHERE lane_id = l.lane_id OFFSET 0) m
-      WHERE k.room IS NULL OR k.room > 0 LIMIT most),
-    given AS MATERIALIZED (
-      SELECT l.tenant_id, l.task_id, l.room, t.free, least(l.available, CASE WHEN l.room IS NULL THEN t.free
-          ELSE greatest(0, t.free - coalesce(sum(l.available) FILTER (WHERE l.room IS NULL) OVER (PARTITION BY l.tenant_id), 0)) END) AS n
-      FROM lane l CROSS JOIN LATERAL (
-        SELECT CASE WHEN paused = 0 AND start_rate_full = 0 THEN greatest(0, concurrency - running) ELSE 0 END AS free
-        FROM tenants_now WHERE tenant_id = l.tenant_id OFFSET 0) t),
-    fits AS (
-      SELECT tenant_id, free, CASE WHEN room IS NULL THEN n
-        ELSE greatest(0, least(n, room - coalesce(sum(n) OVER (PARTITION BY task_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0))) END AS n
-      FROM given)
-    SELECT least(most, coalesce(sum(x.n), 0))::bigint FROM (SELECT least(free, sum(n)) AS n FROM fits GROUP BY tenant_id, free) x);
+  RETURN QUERY WITH task AS MATERIALIZED (
+    SELECT task_id, CASE WHEN concurrency IS NOT NULL THEN room_1(task_id, concurrency) END AS room
+    FROM tasks WHERE paused = 0 AND (reopen_at IS NULL OR reopen_at <= now_ms) AND (wanted IS NULL OR task_id = ANY(wanted)))
+  SELECT l.lane_id >> 16, k.task_id, least(l.ready, coalesce(m.may_run - l.running, l.ready)), k.room, t.free
+  FROM task k CROSS JOIN LATERAL (
+    (SELECT lane_id, ready, running, circuit FROM lane_state WHERE tenant IS NULL AND task_id = k.task_id AND claimable ORDER BY vt LIMIT most)
+    UNION ALL
+    (SELECT lane_id, ready, running, circuit FROM lanes_now WHERE tenant IS NOT NULL AND lane_id = (tenant << 16) | k.task_id AND claimable)) l
+  CROSS JOIN LATERAL (SELECT may_run_2(l.circuit, concurrency) AS may_run FROM lanes WHERE lane_id = l.lane_id OFFSET 0) m
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN paused = 0 AND start_rate_full = 0 THEN concurrency - running ELSE 0 END AS free
+    FROM tenants_now WHERE tenant_id = l.lane_id >> 16 OFFSET 0) t
+  WHERE k.room IS NULL OR k.room > 0 LIMIT most;
 END $$;
 
 -- Ends -------------------------------------------------------------------------------------------------------------------------------
