@@ -4,7 +4,6 @@
  */
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { inspect } from "node:util";
 import { functions } from "../functions/all.ts";
 import type { Deps } from "../lib/context.ts";
 import { createLog, LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
@@ -17,7 +16,7 @@ import { type Loop, startLoop } from "./loop.ts";
 import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
 import { openDatabase } from "./openDatabase.ts";
 import { outputTo } from "./output.ts";
-import { catchStrays, startTraced, traced } from "./pool/origins.ts";
+import { catchStrays, endByError, startTraced, traced } from "./pool/origins.ts";
 import { createScaledPool } from "./pool/scaler.ts";
 import { forfeitDeadLeases } from "./recover.ts";
 import { type Serving, serve } from "./serve.ts";
@@ -133,12 +132,6 @@ function onSignals({ log, slots, running, config }: Deps, end: () => Promise<voi
 		process.exit(signals > 1 ? 130 : 0);
 	};
 	for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(signal));
-}
-
-/** What Node does with an error that nobody catches. */
-function endByError(error: unknown): never {
-	process.stderr.write(`${inspect(error)}\n`);
-	process.exit(1);
 }
 
 /** Runs the program until it is told to stop. */

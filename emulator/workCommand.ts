@@ -14,6 +14,7 @@ import { createFetchOutside } from "./fetchOutside.ts";
 import { loadTasks, TASKS_INDEX } from "./loadTasks.ts";
 import { nodeClock } from "./nodeDeps.ts";
 import { outputTo } from "./output.ts";
+import { catchStrays, endByError, startTraced, traced } from "./pool/origins.ts";
 import { createPool, type Pool } from "./pool/pool.ts";
 import { RemoteWorker } from "./remoteWorker.ts";
 import { asksForHelp, type Command, helpText, type Mistake, mistakesText, readSettings, type Settings, unknownTasks } from "./settings.ts";
@@ -111,8 +112,9 @@ interface Running {
 
 function runInline(tasks: TaskRegistry, { outsideAllow, webhookSecrets }: Settings, config: Config, log: Log): Running {
 	const fetchOutside = createFetchOutside({ clock: nodeClock, allow: outsideAllow });
-	const needs = { clock: nodeClock, random: systemRandom(), log, config, tasks, fetchOutside, webhookSecrets };
-	return { execute: job => startAttempt(job, needs), close: () => Promise.resolve() };
+	const needs = { clock: nodeClock, random: systemRandom(), log, config, tasks: traced(tasks), fetchOutside, webhookSecrets };
+	catchStrays(log, { onUnknown: endByError });
+	return { execute: job => startTraced(job, () => startAttempt(job, needs)).attempt, close: () => Promise.resolve() };
 }
 
 function runInThreads(

@@ -12,6 +12,7 @@ import { backoffMs } from "../lib/retry.ts";
 import { bytesOf, circuitOf, refusalOf, retryPolicy, toFollowUp } from "../lib/runJob.ts";
 import type { Ending, FollowUp, Lease, Moved, WorkerStore } from "../lib/storage/storage.ts";
 import { type FollowUpOptions, ownTask } from "../lib/task.ts";
+import { warnOfCircuit } from "../lib/warnOfCircuit.ts";
 
 type Result = Body<"settleLeases">["results"][number];
 type Needs = Pick<Deps, "clock" | "config" | "random" | "tasks">;
@@ -37,6 +38,9 @@ export const settleLeases = operation("settleLeases", async ({ body, store, deps
 		for (const moved of await store.finishIfLeased(round, deps.clock.now())) {
 			settled.set(leaseKey({ id: moved.id, token: tokens.get(moved.id)! }), moved);
 			deps.ended.announce(moved.id);
+			const ending = round.find(({ id }) => id === moved.id);
+			const job = jobs.get(moved.id);
+			if (moved.circuit === "opened" && ending !== undefined && job !== undefined) warnOfCircuit(deps.log, job, ending, deps.clock.now());
 		}
 	}
 	// Slots of tenants are free again, and jobs that wait for their key may run.

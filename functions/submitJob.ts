@@ -59,7 +59,7 @@ export const submitJob = operation("submitJob", async ({ body, query, headers, s
 	}
 });
 
-/** The task is named beside the payload, or in it: the older form, in which the name is no part of what the task sees. */
+/** The task is named beside the payload, or in it, where it is no part of what the task sees. */
 function workOf(body: Body<"submitJob">, { tasks }: Pick<Deps, "tasks">): Required<Work> {
 	const payload = body.payload ?? {};
 	if (typeof body.task === "string") return { name: body.task, pointer: "/task", payload, taskInPayload: false };

@@ -145,7 +145,7 @@ export function startAttempt(job: Claimed, needs: AttemptNeeds): Attempt {
 /** An attempt that ended before the task's code was reached. */
 const endedBefore = (ending: Ending): Attempt => ({ ending: Promise.resolve(ending), stop: () => {}, takeProgress: () => undefined });
 
-/** The payload as the task sees it: without the task's name where the seed's form put it there, and as its schema makes it. */
+/** The payload as the task sees it: without the task's name where that stood in it, and as its schema makes it. */
 function readPayload(job: Claimed, task: Task): unknown {
 	const payload = taskPayload(JSON.parse(job.payload), job.taskInPayload);
 	if (task.input === undefined) return payload;

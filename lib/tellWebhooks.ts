@@ -24,10 +24,10 @@ export type TellDeps = Pick<Deps, "clock" | "random" | "log" | "config"> & {
  * often this is done for it: its key in the store is the ending. One whose call cannot be stored keeps no other from its own: it is given up.
  * @throws StorageUnavailable after the others have been told; those for which the store was away are told another time
  */
-export async function tellWebhooks(deps: TellDeps, limit: number): Promise<number> {
+export async function tellWebhooks(deps: TellDeps, limit: number): Promise<void> {
 	const { store, clock, log } = deps;
 	const jobs = await store.untoldWebhooks(limit);
-	if (jobs.length === 0) return 0;
+	if (jobs.length === 0) return;
 	const nowMs = clock.now();
 	let away: StorageUnavailable | null = null;
 	const told = await Promise.all(
@@ -50,7 +50,6 @@ export async function tellWebhooks(deps: TellDeps, limit: number): Promise<numbe
 	);
 	await store.tellWebhooks(told.flat());
 	if (away !== null) throw away;
-	return jobs.length;
 }
 
 const toCall = (job: Job, { random, config }: TellDeps, nowMs: number): NewJob => ({

@@ -7,7 +7,6 @@
 import { type Deps, OUTCOMES, type Outcome } from "./context.ts";
 import type { Answer } from "./contract.ts";
 import { attemptOf } from "./history.ts";
-import { CIRCUIT_PROBE_MS } from "./job.ts";
 import { toJobId } from "./jobId.ts";
 import { messageOf } from "./log.ts";
 import { type Attempt, startAttempt } from "./runJob.ts";
@@ -22,6 +21,7 @@ import {
 	type WorkerStore,
 } from "./storage/storage.ts";
 import { tellWebhooks } from "./tellWebhooks.ts";
+import { warnOfCircuit } from "./warnOfCircuit.ts";
 import { instant, instantOrNull } from "./wire.ts";
 
 export type TickReport = Answer<"processTick">;
@@ -479,20 +479,11 @@ class Pass {
 		for (const { run, ending, at } of ended) {
 			const accepted = byId.get(run.job.id);
 			const outcome = accepted === undefined ? "lost" : outcomeOf(ending, accepted);
-			if (accepted?.circuit === "opened") this.#warnOfCircuit(run.job, ending);
+			if (accepted?.circuit === "opened") warnOfCircuit(this.#deps.log, run.job, ending, this.#now);
 			this.#outcomes[outcome]++;
 			this.#note(run, outcome, at, ending);
 			this.#deps.ended.announce(run.job.id);
 		}
-	}
-
-	#warnOfCircuit({ tenant, task }: Claimed, ending: Ending): void {
-		this.#deps.log.warn("a task kept failing alike for a tenant: its jobs wait, and one a minute probes", {
-			tenant_id: tenant,
-			task,
-			error: "error" in ending && ending.error !== undefined ? JSON.parse(ending.error).message : "",
-			probes_at: instant(this.#now + CIRCUIT_PROBE_MS),
-		});
 	}
 
 	/**

@@ -3,6 +3,7 @@
  * that throws, a promise that nobody awaits) fails the attempt that it came from, and nothing else.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { inspect } from "node:util";
 import { attemptOf } from "../../lib/history.ts";
 import { toJobId } from "../../lib/jobId.ts";
 import { type Log, messageOf } from "../../lib/log.ts";
@@ -53,6 +54,12 @@ export const traced = (tasks: TaskRegistry): TaskRegistry =>
 			} satisfies TaskRegistry[string],
 		]),
 	);
+
+/** What Node does with an error that nobody catches. */
+export function endByError(error: unknown): never {
+	process.stderr.write(`${inspect(error)}\n`);
+	process.exit(1);
+}
 
 /**
  * From now on no error of a task's stray code ends this process or thread: it is logged, and its attempt fails if it still runs.

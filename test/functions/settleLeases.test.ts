@@ -201,6 +201,15 @@ describe("settleLeases", () => {
 					expect(await open()).toBe(0);
 					await fail({ retry_after_ms: 0 });
 					expect(await open()).toBe(1);
+					expect(queue.logs.filter(({ message }) => message.includes("kept failing alike"))).toEqual([
+						expect.objectContaining({
+							level: "warn",
+							tenant_id: "acme",
+							task: "remote",
+							error: "down",
+							probes_at: "2026-01-01T00:01:00.000Z",
+						}),
+					]);
 					const { id } = await submit(queue, { task: "remote", max_retries: 0 });
 					expect((await askForJobs(queue)).body.jobs).toEqual([]);
 					// Nor does it close one: the probe only learned when to come back.
