@@ -70,6 +70,12 @@ export const EVENTS_MAX = 200;
 
 /** How long an open circuit waits before one job may probe whether the task works again. */
 export const CIRCUIT_PROBE_MS = 60_000;
+/**
+ * Claims of a job that may have used no attempt when a failure while the circuit is open still uses none: then its failures count again.
+ * Alone in its lane it probes for an hour and forty minutes, one among ten for most of a day: so an outage of some hours costs little or
+ * nothing, and a job that is broken for good becomes a dead letter. Whatever used no attempt is counted, since a job has no other count.
+ */
+export const PROBES_FREE_MAX = 100;
 /** The longest that a failed attempt's job keeps others from running, whatever it asks for; it may wait longer itself. */
 export const HOLD_MS_MAX = 3_600_000;
 /** The fingerprint of a job that is a dead letter because its leases were lost. */

@@ -14,10 +14,15 @@ import { fireSchedules } from "./schedules.ts";
 import {
 	type Claimed,
 	type Ending,
+	fitting,
+	groupsOf,
 	type Moved,
 	type NextDue,
+	PARAM_BYTES_MAX,
 	PartlyRecorded,
 	StorageUnavailable,
+	textsOfEnding,
+	textsOfJob,
 	type WorkerStore,
 } from "./storage/storage.ts";
 import { tellWebhooks } from "./tellWebhooks.ts";
@@ -61,15 +66,21 @@ export const STATEMENTS = {
 	/** To ask for what is due, and for each. */
 	schedules: 1,
 	schedule: 12,
-	webhooks: 16,
+	/** Storing calls for tenants that are known here, and for others. */
+	webhooks: 24,
+	/** To store one call alone. */
+	webhook: 8,
 	/** What is done alone, and all else. */
 	recordDone: 3,
 	record: 5,
+	/** Each part more, where texts are too large to be sent together. */
+	recordMore: 1,
 	/** To learn which were recorded before, where fewer were accepted than sent; and to note those that were refused. */
 	recordedBefore: 1,
 	refuse: 6,
 	/** Storing them beside that, with lanes that are new. */
 	followUps: 8,
+	followUpsMore: 4,
 } as const;
 const RESERVE = STATEMENTS.record + STATEMENTS.recordedBefore + STATEMENTS.followUps + STATEMENTS.look;
 /** With fewer a tick could start nothing. */
@@ -150,7 +161,7 @@ class Pass {
 	readonly #deadline: number;
 	readonly #statementsAtStart: number;
 	readonly #running = new Map<number, Run>();
-	#ended: Ended[] = [];
+	readonly #ended: Ended[] = [];
 	#stoppedBy: TickReport["stopped_by"] | null = null;
 	#claimed = 0;
 	#stir: () => void = () => {};
@@ -307,6 +318,20 @@ class Pass {
 	get #mayRecord(): boolean {
 		return this.#ended.length > 0 && (this.#running.size === 0 || this.#affords(recordCost(endingsOf(this.#ended))));
 	}
+	/** Whether there are statements to record these, and to say when to be woken. */
+	#canRecord(endings: readonly Ending[]): boolean {
+		return this.#left >= recordCost(endings) + STATEMENTS.recordedBefore + STATEMENTS.look;
+	}
+	/** What is recorded now of what has ended: as many as there are statements for; where there are for none, all, which are lost. */
+	#takeEnded(): Ended[] {
+		if (!this.#mayRecord) return [];
+		const endings = endingsOf(this.#ended);
+		let count = endings.length;
+		while (count > 0 && !this.#canRecord(endings.slice(0, count))) count--;
+		if (count === 0)
+			this.#deps.log.error("endings cannot be recorded: this tick has no statements left; their jobs run again", { jobs: endings.length });
+		return this.#ended.splice(0, count === 0 ? endings.length : count);
+	}
 
 	/** Closes the tick when a bound is reached. */
 	#isOpen(): boolean {
@@ -374,7 +399,7 @@ class Pass {
 				return fireSchedules(deps, Math.min(SCHEDULES_MAX, affordable));
 			}
 			case "webhooks":
-				await tellWebhooks(deps, WEBHOOKS_MAX);
+				await tellWebhooks(deps, WEBHOOKS_MAX, () => this.#left >= STATEMENTS.webhook + this.#reserve);
 				return;
 			case "bulkActions":
 				for (const { id, action } of await this.#worker.advanceBulkActions(BULK_JOBS_MAX, this.#now)) {
@@ -414,8 +439,7 @@ class Pass {
 	 * claimed; null when there was nothing to record and nothing to fill.
 	 */
 	async #settleAndClaim(mayClaim: boolean): Promise<number | null> {
-		const ended = this.#mayRecord ? this.#ended : [];
-		if (ended.length > 0) this.#ended = [];
+		const ended = this.#takeEnded();
 		this.#deps.slots.free(ended.length);
 		const wanted = mayClaim ? this.#deps.slots.take(this.#jobsMax - this.#claimed) : 0;
 		if (ended.length === 0 && wanted === 0) return null;
@@ -494,10 +518,10 @@ class Pass {
 		const moved: Moved[] = [];
 		let left = endings;
 		const giveUpAt = this.#now + this.#deps.config.leaseMs;
-		const mayTry = (): boolean => this.#left >= recordCost(left) + STATEMENTS.look;
-		for (let pauseMs = STORE_RETRY_MS; mayTry(); pauseMs = Math.min(2 * pauseMs, STORE_RETRY_MS_MAX)) {
+		for (let pauseMs = STORE_RETRY_MS; this.#canRecord(left); pauseMs = Math.min(2 * pauseMs, STORE_RETRY_MS_MAX)) {
 			try {
-				return [...moved, ...(await this.#worker.finishIfLeased(left, this.#now, this.#affords(recordCost(left) + STATEMENTS.refuse)))];
+				const notes = this.#affords(recordCost(left) + STATEMENTS.refuse * fitting(left, textsOfEnding, PARAM_BYTES_MAX).length);
+				return [...moved, ...(await this.#worker.finishIfLeased(left, this.#now, notes))];
 			} catch (error) {
 				if (error instanceof PartlyRecorded) {
 					moved.push(...error.moved);
@@ -636,10 +660,16 @@ class Pass {
 }
 
 const endingsOf = (ended: readonly Ended[]): Ending[] => ended.map(({ ending }) => ending);
+/** Statements that record these on the store that takes the least in one. */
 function recordCost(endings: readonly Ending[]): number {
-	if (endings.length === 0) return 0;
-	const record = endings.every(({ outcome }) => outcome === "done") ? STATEMENTS.recordDone : STATEMENTS.record;
-	return record + (endings.some(ending => "followUps" in ending) ? STATEMENTS.followUps : 0);
+	let cost = 0;
+	for (const parts of groupsOf(endings, PARAM_BYTES_MAX)) {
+		const record = parts.flat().every(({ outcome }) => outcome === "done") ? STATEMENTS.recordDone : STATEMENTS.record;
+		cost += record + (parts.length - 1) * STATEMENTS.recordMore;
+	}
+	const followUps = endings.flatMap(ending => ("followUps" in ending ? (ending.followUps ?? []) : []));
+	const parts = fitting(followUps, textsOfJob, PARAM_BYTES_MAX).length;
+	return cost + (parts === 0 ? 0 : STATEMENTS.followUps + (parts - 1) * STATEMENTS.followUpsMore);
 }
 
 const OUTCOME_OF_ENDING: Record<Ending["outcome"], Outcome> = {

@@ -1,7 +1,7 @@
 /** What a tenant and an operator read alike, over an engine: each their own part of it. */
 import { isJob, type Job, type JobEvent, type JobRef } from "../job.ts";
 import { type Row, toBulkAction } from "./rows.ts";
-import { countRunnable } from "./runnable.ts";
+import { countRunnable, lanesFor } from "./runnable.ts";
 import type {
 	BulkAction,
 	DeadLetterGroup,
@@ -35,7 +35,7 @@ export abstract class EngineReader implements JobReader {
 		const tenantId = await this.whose();
 		if (tenantId === undefined) return 0;
 		const taskIds = tasks === null ? null : await this.store.taskIds(tasks);
-		return countRunnable(await this.store.engine.runnableLanes(taskIds, tenantId, most, nowMs), most);
+		return countRunnable(await this.store.engine.runnableLanes(taskIds, tenantId, lanesFor(most), nowMs), most);
 	}
 
 	async getJobsById(ids: readonly number[]): Promise<Job[]> {

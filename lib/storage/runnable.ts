@@ -1,6 +1,9 @@
 /** How many jobs a claim could take, counted by the lanes that it would walk. */
 import type { Row } from "./rows.ts";
 
+/** Lanes that are looked at for so many jobs: more, since one may give nothing where its tenant or task is full. */
+export const lanesFor = (most: number): number => Math.max(most, Math.min(4 * most, 2000));
+
 /**
  * A lane gives no more than is available in it, a tenant's lanes together no more than it may start, and a task's no more than it has room
  * for. Tasks without a limit go first, so that the room of the others is for those who need it.

@@ -6,6 +6,9 @@
  */
 import type { Job, JobEvent, JobRef, Reason, State, Status } from "../job.ts";
 
+/** What callers with few statements reckon with: how much is sent in one. */
+export { bytesAtMost, fitting, groupsOf, PARAM_BYTES_MAX, textsOfEnding, textsOfJob } from "./fitting.ts";
+
 /** A job to be stored. */
 export interface NewJob {
 	readonly task: string;
@@ -219,7 +222,8 @@ export interface JobReader {
 	counts(): Promise<QueueCounts>;
 	/**
 	 * How many of the ready jobs of these tasks (null: of all) a claim could take at this moment, if it had the slots: what limits, pauses,
-	 * holds and circuits leave. It counts up to `most`, and looks at so many lanes at most: a backlog, and what is held, cost nothing.
+	 * holds and circuits leave. It counts up to `most`, and looks at four times as many lanes at most (at 2,000, or `most` where that
+	 * is more): a backlog, and what is held, cost nothing. Where all these lanes belong to a few tenants or tasks that are full, it falls short.
 	 */
 	runnable(tasks: readonly string[] | null, most: number, nowMs: number): Promise<number>;
 }

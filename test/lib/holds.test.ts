@@ -1,6 +1,7 @@
 /** What a failed attempt means for others of its lane or task: a dependency that asks to be left alone, and circuits that open. */
 import { defineTask, Failed, RetryAfter } from "tickq";
 import { describe, expect, it } from "vitest";
+import { PROBES_FREE_MAX } from "../../lib/job.ts";
 import { dryTick, history, inQueue, read, submit, throwing, tick } from "../functions/inQueue.ts";
 import type { Harness } from "../support/harness.ts";
 
@@ -187,6 +188,29 @@ describe("the circuit breaker", () => {
 				expect((await queue.call("metrics", "/api/metrics")).body.dead_letter_queue).toBe(10);
 			},
 			{ tasks: { mail: task }, fraction: 0.9 },
+		);
+	});
+
+	it("makes a dead letter of a job that probes and fails on and on, after as many attempts as are free", () => {
+		const { state, task } = switchable();
+		return inQueue(
+			async queue => {
+				await failing(queue, 10);
+				await tick(queue);
+				const { id } = await submit(queue, { task: "mail", max_retries: 0 });
+				for (let minute = 1; minute <= PROBES_FREE_MAX; minute++) {
+					await queue.clock.advance(60_000);
+					await tick(queue);
+				}
+				expect(state.runs).toBe(10 + PROBES_FREE_MAX);
+				expect(await read(queue, id)).toMatchObject({ status: "pending", retry_count: 0 });
+				await queue.clock.advance(60_000);
+				await tick(queue);
+				expect(state.runs).toBe(11 + PROBES_FREE_MAX);
+				expect(await read(queue, id)).toMatchObject({ status: "dead_letter", error_message: "the mail server is away" });
+				expect(await circuitsOf(queue, "mail")).toBe(1);
+			},
+			{ tasks: { mail: task } },
 		);
 	});
 

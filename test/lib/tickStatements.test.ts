@@ -29,7 +29,7 @@ interface Queue {
 let close = async (): Promise<void> => {};
 afterEach(() => close());
 
-async function openQueue(tasks: TaskRegistry, trouble: D1Trouble = {}): Promise<Queue> {
+async function openQueue(tasks: TaskRegistry, trouble: D1Trouble = {}, fraction?: number): Promise<Queue> {
 	const { storage, database } = await openStorage(":memory:", STORAGE_DEFAULTS, []);
 	close = async () => {
 		const violations = await storage.operator.verify();
@@ -37,7 +37,7 @@ async function openQueue(tasks: TaskRegistry, trouble: D1Trouble = {}): Promise<
 		expect(violations).toEqual([]);
 	};
 	const clock = createTestClock();
-	const random = createTestRandom();
+	const random = createTestRandom(fraction);
 	const logs: LogRecord[] = [];
 	const fresh = () => storeOver(new SqliteEngine(d1Driver(d1Fake(database, trouble))), STORAGE_DEFAULTS);
 	return {
@@ -81,6 +81,8 @@ async function openQueue(tasks: TaskRegistry, trouble: D1Trouble = {}): Promise<
 }
 
 describe("what a tick reckons with", () => {
+	/** No two of it fit one parameter. */
+	const LARGE = JSON.stringify("x".repeat(400_000));
 	const after = async (store: Storage, verb: () => Promise<unknown>): Promise<number> => {
 		const before = store.worker.statements();
 		await verb();
@@ -206,8 +208,76 @@ describe("what a tick reckons with", () => {
 		};
 		expect(await after(store, () => fireSchedules(deps, 3))).toBeLessThanOrEqual(STATEMENTS.schedules + 3 * STATEMENTS.schedule);
 		const next = queue.fresh();
-		expect(await after(next, () => tellWebhooks({ ...deps, store: next.worker }, 100))).toBeLessThanOrEqual(STATEMENTS.webhooks);
+		expect(await after(next, () => tellWebhooks({ ...deps, store: next.worker }, 100, () => false))).toBeLessThanOrEqual(
+			STATEMENTS.webhooks,
+		);
 		expect((await next.operator.counts()).submitted).toBe(9);
+		// Calls for some tenants that are known here, and for others.
+		for (let i = 0; i < 6; i++) await queue.submit({ task: "a", tenant: `t${i}`, webhookUrl: "https://hooks.example/", startBy: now + 1 });
+		await next.worker.cancelLate(10, now + 1);
+		const mixed = await after(next, () => tellWebhooks({ ...deps, store: next.worker }, 100, () => false));
+		expect(mixed).toBeLessThanOrEqual(STATEMENTS.webhooks);
+		expect(mixed).toBeGreaterThan(16);
+		expect(await next.worker.untoldWebhooks(10)).toEqual([]);
+	});
+
+	// Bug: calls that do not fit one parameter together were as many batches more.
+	it("is not less than what calls with large bodies send; what does not fit is told another time", async () => {
+		const queue = await openQueue({});
+		const now = queue.clock.now();
+		for (let i = 0; i < 10; i++) await queue.submit({ task: "a", tenant: `t${i % 2}`, webhookUrl: "https://hooks.example/" });
+		const claimed = await queue.fresh().worker.claimDueJobs({ tasks: ["a"], limit: 10, leaseMs: 1000, token: 1, worker: "w" }, now);
+		const error = JSON.stringify({ message: "x".repeat(50_000) });
+		await queue.fresh().worker.finishIfLeased(
+			claimed.map(({ id, token }) => ({ id, token, outcome: "failed", error, fingerprint: "f" })),
+			now,
+		);
+		const log = createLog(record => queue.logs.push(record), queue.clock.now, "debug");
+		const random = createTestRandom();
+		let sweeps = 0;
+		for (; sweeps < 10; sweeps++) {
+			const { worker } = queue.fresh();
+			if ((await worker.untoldWebhooks(1)).length === 0) break;
+			const sent = await after({ worker } as Storage, () =>
+				tellWebhooks({ clock: queue.clock, random, log, config: CONFIG_DEFAULT, store: worker }, 100, () => false),
+			);
+			expect(sent).toBeLessThanOrEqual(STATEMENTS.webhooks);
+		}
+		expect(sweeps).toBe(3);
+		expect((await queue.fresh().operator.counts()).submitted).toBe(20);
+	});
+
+	it.each([
+		["results", 4, STATEMENTS.recordDone + 3 * STATEMENTS.recordMore, () => ({ outcome: "done", result: LARGE }) as const],
+		[
+			"results beside failures",
+			4,
+			STATEMENTS.record + 2 * STATEMENTS.recordMore,
+			(i: number) =>
+				i < 1
+					? ({ outcome: "retry", delayMs: 1, error: "{}", fingerprint: "f", hold: "task", circuitFailures: 1 } as const)
+					: ({ outcome: "done", result: LARGE } as const),
+		],
+		[
+			"follow-ups",
+			4,
+			STATEMENTS.recordDone + STATEMENTS.followUps + 3 * STATEMENTS.followUpsMore,
+			(i: number) =>
+				({
+					outcome: "done",
+					result: "1",
+					followUps: [{ tenant: "new", task: "b", payload: LARGE, maxRetries: 1, tail: i, traceId: "0", tags: ["y"], key: "k" }],
+				}) as const,
+		],
+	])("is not less than what endings send that do not fit together: %s", async (_, count, most, endingOf) => {
+		const queue = await openQueue({});
+		for (let i = 0; i < count; i++) await queue.submit({ task: "a" });
+		const { worker } = queue.fresh();
+		const claimed = await worker.claimDueJobs({ tasks: ["a"], limit: count, leaseMs: 1000, token: 1, worker: "w" }, queue.clock.now());
+		const endings = claimed.map(({ id, token }, i) => ({ id, token, ...endingOf(i) }));
+		const store = queue.fresh();
+		const sent = await after(store, async () => expect(await store.worker.finishIfLeased(endings, queue.clock.now())).toHaveLength(count));
+		expect(sent).toBeLessThanOrEqual(most);
 	});
 });
 
@@ -285,6 +355,94 @@ describe("a tick", () => {
 		const { sent, outcomes } = await queue.tick();
 		expect(outcomes.done).toBeGreaterThanOrEqual(30);
 		expect(sent).toBeLessThanOrEqual(40);
+	});
+
+	// Bug: each part of what was too large to be sent together was as many statements more, and nobody had reckoned with them.
+	it.each([
+		[48, 10, 400_000, 0],
+		[48, 10, 520_000, 0],
+		[48, 10, 400_000, 3],
+		[30, 10, 400_000, 0],
+	])(
+		"of %i statements records %i jobs that end together with results of %i characters, %i of them failing",
+		async (tickStatementsMax, jobs, length, failing) => {
+			let sent = 0;
+			const trouble: D1Trouble = {
+				before(statements) {
+					sent += statements.length;
+					if (sent > tickStatementsMax) throw new Error("D1_ERROR: Too many API requests by single worker invocation.");
+				},
+			};
+			let clock!: TestClock;
+			const task = defineTask({
+				async run(n: unknown) {
+					await new Promise<void>(resolve => clock.after(1000, resolve));
+					if ((n as number) < failing) throw new Error("told to");
+					return "r".repeat(length);
+				},
+			});
+			const queue = await openQueue({ a: task }, trouble);
+			clock = queue.clock;
+			for (let i = 0; i < jobs; i++) await queue.submit({ task: "a", tenant: `t${i % 2}`, payload: String(i), maxRetries: 0 });
+			sent = 0;
+			const { outcomes, sent: said } = await queue.tick({ tickStatementsMax });
+			expect(said).toBeLessThanOrEqual(tickStatementsMax);
+			expect(outcomes).toMatchObject({ done: jobs - failing, dead_letter: failing, lost: 0 });
+		},
+	);
+
+	// Bug: a sweep of webhooks left too few statements to record what ran.
+	it.each([0, 1, 2, 3, 4])("calls webhooks with large bodies and loses nothing that runs beside them (turn %i)", async turn => {
+		let clock!: TestClock;
+		const task = defineTask({
+			async run(_: unknown, { submit }) {
+				await new Promise<void>(resolve => clock.after(1000, resolve));
+				for (let i = 0; i < 3; i++) submit("b", i, { tags: ["follows"] });
+				return 1;
+			},
+		});
+		const queue = await openQueue({ a: task, b: defineTask({ run: () => 1 }) }, {}, turn / 5);
+		clock = queue.clock;
+		const tags = Array.from({ length: 10 }, (_, i) => `${i}${"t".repeat(60)}`);
+		for (let i = 0; i < 100; i++)
+			await queue.submit({ task: "z", tenant: `t${i % 20}`, tags, webhookUrl: "https://hooks.example/", maxRetries: 0 });
+		const { worker } = queue.fresh();
+		const claimed = await worker.claimDueJobs({ tasks: ["z"], limit: 100, leaseMs: 60_000, token: 1, worker: "w" }, clock.now());
+		expect(claimed).toHaveLength(100);
+		const error = JSON.stringify({ message: "e".repeat(6000), stack: "s".repeat(6000) });
+		await worker.finishIfLeased(
+			claimed.map(({ id, token }) => ({ id, token, outcome: "failed", error, fingerprint: "f" })),
+			clock.now(),
+		);
+		for (let i = 0; i < 10; i++) await queue.submit({ task: "a", tenant: `u${i}`, maxRetries: 0 });
+		let done = 0;
+		for (let i = 0; i < 40; i++) {
+			const { outcomes, sent } = await queue.tick({ tickStatementsMax: 48 });
+			expect(sent).toBeLessThanOrEqual(48);
+			expect(outcomes.lost).toBe(0);
+			done += outcomes.done!;
+			await clock.advance(60_000);
+		}
+		expect(done).toBe(40);
+		expect(await queue.fresh().worker.untoldWebhooks(1)).toEqual([]);
+	});
+
+	it("records as many as it has statements for where what has ended takes more than all", async () => {
+		const large = defineTask({
+			run(_: unknown, { submit }) {
+				for (let i = 0; i < 4; i++) submit("b", "f".repeat(240_000));
+				return 1;
+			},
+		});
+		const queue = await openQueue({ a: large, b: large });
+		for (let i = 0; i < 10; i++) await queue.submit({ task: "a", tenant: `t${i % 2}`, maxRetries: 0 });
+		const { outcomes, sent } = await queue.tick({ tickStatementsMax: 48 });
+		const done = outcomes.done!;
+		expect(sent).toBeLessThanOrEqual(48);
+		expect(done).toBeGreaterThan(1);
+		expect(outcomes).toMatchObject({ done, lost: 10 - done });
+		expect((await queue.fresh().operator.counts()).submitted).toBe(10 + 4 * done);
+		expect(queue.logs.map(({ message }) => message)).toContainEqual(expect.stringContaining("has no statements left"));
 	});
 
 	it("that is idle sends one, and one that has to promote nothing does not try", async () => {

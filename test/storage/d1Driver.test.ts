@@ -58,6 +58,25 @@ describe("large jobs on D1", () => {
 		await desk.audit();
 	});
 
+	it("share a batch of endings with what opens a circuit, and what is held", async () => {
+		const desk = await openDesk();
+		await desk.fill(9, i => ({ tenant: i % 3 === 0 ? "beta" : "acme" }));
+		const jobs = await desk.claim({ limit: 9 });
+		const result = text(500);
+		const failure = { outcome: "retry", delayMs: 5000, error: '{"message":"away"}', fingerprint: "f_away", circuitFailures: 3 } as const;
+		const moved = await desk.worker.finishIfLeased(
+			jobs.map(({ id, token, tenant }) => ({ id, token, ...(tenant === "beta" ? failure : ({ outcome: "done", result } as const)) })),
+			desk.now,
+		);
+		expect(moved).toHaveLength(9);
+		expect(moved.filter(({ circuit }) => circuit === "opened")).toHaveLength(1);
+		for (const { id, tenant } of jobs) {
+			const { state, result: kept, fingerprint } = await desk.get(id);
+			expect([state, kept, fingerprint]).toEqual(tenant === "beta" ? ["delayed", null, "f_away"] : ["done", result, null]);
+		}
+		await desk.audit();
+	});
+
 	it("are submitted together, and follow one, in order", async () => {
 		const desk = await openDesk();
 		const payload = text(480);
@@ -105,6 +124,13 @@ describe("the D1 driver", () => {
 		"D1_ERROR: D1 DB is overloaded. Requests queued for too long.",
 		"D1_ERROR: D1 DB is overloaded. Too many requests queued.",
 		"D1_ERROR: Durable Object reset because its code was updated.",
+		"D1_ERROR: D1 DB reset because its code was updated.",
+		"D1_ERROR: Too many API requests by single worker invocation.",
+		"Error: Too many subrequests.",
+		"D1_ERROR: database is locked: SQLITE_BUSY",
+		"D1_ERROR: Exceeded maximum DB size",
+		"D1_ERROR: Exceeded maximum account storage",
+		"D1_ERROR: Your account has exceeded its daily row write limit.",
 		"D1_ERROR: Internal error in D1 DB storage caused object to be reset.",
 		"D1_ERROR: Cannot resolve D1 DB due to transient issue on remote node.",
 		"D1_ERROR: internal error; reference = abc",
@@ -121,13 +147,16 @@ describe("the D1 driver", () => {
 		}
 	});
 
-	it.each(["D1_ERROR: no such table: jobs: SQLITE_ERROR", "D1_ERROR: UNIQUE constraint failed: tenants.name: SQLITE_CONSTRAINT"])(
-		"says as it is that a statement is wrong: %s",
-		async message => {
-			const error = await d1Driver(failing(message))
-				.all(select(""))
-				.catch(error => error);
-			expect([error instanceof StorageUnavailable, error.message]).toEqual([false, message]);
-		},
-	);
+	it.each([
+		"D1_ERROR: no such table: jobs: SQLITE_ERROR",
+		"D1_ERROR: UNIQUE constraint failed: tenants.name: SQLITE_CONSTRAINT",
+		"D1_ERROR: string or blob too big: SQLITE_TOOBIG",
+		"D1_ERROR: too many SQL variables at offset 7: SQLITE_ERROR",
+		"D1_ERROR: Expression tree is too large (maximum depth 100): SQLITE_ERROR",
+	])("says as it is that a statement is wrong: %s", async message => {
+		const error = await d1Driver(failing(message))
+			.all(select(""))
+			.catch(error => error);
+		expect([error instanceof StorageUnavailable, error.message]).toEqual([false, message]);
+	});
 });

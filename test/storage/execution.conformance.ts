@@ -9,6 +9,7 @@ import {
 	HOLD_MS_MAX,
 	LEASE_LOST_FINGERPRINT,
 	LOSSES_MAX,
+	PROBES_FREE_MAX,
 	type State,
 	TIMED_OUT_FINGERPRINT,
 } from "../../lib/job.ts";
@@ -536,6 +537,80 @@ export function executionConformance({ describe, it, race }: Suite): void {
 			expect(await q.get(id)).toMatchObject({ state: "running", leaseUntil: T0 + MINUTE });
 			q.now = T0 + MINUTE;
 			expect(await q.expire()).toMatchObject([{ id, state: "delayed" }]);
+		});
+
+		describe("while the circuit is open", () => {
+			async function opened(q: Desk, more: { maxRetries?: number; claims?: number } = {}): Promise<number> {
+				const id = await q.submit({ timeoutMs: MINUTE, maxRetries: more.maxRetries ?? 0 });
+				for (let i = 1; i < (more.claims ?? 1); i++) await q.finish(await q.claimOne(), RELEASE);
+				await q.finish(await q.claimOne(), snooze(1000));
+				const broken = await q.submit({ maxRetries: 0 });
+				expect(await q.finish(await q.claimOne(), retryIn(0, { circuitFailures: 1 }))).toMatchObject([{ id: broken, circuit: "opened" }]);
+				q.now += CIRCUIT_PROBE_MS;
+				return id;
+			}
+			const circuits = async (q: Desk) => (await q.operator.listTasks()).find(({ task }) => task === "a")!.circuits;
+
+			it("uses no attempt either, and keeps it open: the next probe comes a minute later", async q => {
+				const id = await opened(q);
+				for (let i = 1; i <= 2; i++) {
+					await overrun(q, id);
+					expect(await q.get(id)).toMatchObject({
+						state: "delayed",
+						failures: 0,
+						losses: 0,
+						reason: null,
+						fingerprint: TIMED_OUT_FINGERPRINT,
+					});
+					const { data } = (await q.history(id)).at(-1)!;
+					expect(data).toMatchObject({ circuit: "probe", run_at: q.now + 2000, error: { message: "timed out after 80000 ms" } });
+					expect(await circuits(q)).toEqual([{ tenant: "acme", probesAt: q.now + CIRCUIT_PROBE_MS }]);
+					q.now += CIRCUIT_PROBE_MS - 1;
+					expect(await q.claim()).toEqual([]);
+					q.now += 1;
+				}
+				await q.finish(await q.claimOne());
+				expect(await circuits(q)).toEqual([]);
+			});
+
+			it("uses one once so many claims have used none", async q => {
+				const id = await opened(q, { claims: PROBES_FREE_MAX });
+				await overrun(q, id);
+				expect(await q.get(id)).toMatchObject({ state: "dead", failures: 1, reason: "retries_exhausted" });
+				expect(await circuits(q)).toEqual([{ tenant: "acme", probesAt: q.now + CIRCUIT_PROBE_MS }]);
+			});
+
+			it("is left out of a history that is long", async q => {
+				const id = await opened(q);
+				for (let i = 0; i < EVENTS_MAX / 2; i++) {
+					await q.cancel(id);
+					await q.retry(id);
+				}
+				const { seq } = await q.get(id);
+				await overrun(q, id);
+				expect(await q.get(id)).toMatchObject({ state: "delayed", failures: 0, seq });
+				expect((await q.history(id)).map(event => event.seq)).toEqual(Array.from({ length: seq }, (_, i) => i + 1));
+			});
+
+			it("is a loss like any other where its worker went away", async q => {
+				const id = await opened(q);
+				await overrun(q, id, { beats: 1 });
+				expect(await q.get(id)).toMatchObject({ state: "ready", failures: 0, losses: 1 });
+				expect(await circuits(q)).toEqual([{ tenant: "acme", probesAt: null }]);
+			});
+		});
+
+		it("opens no circuit", async q => {
+			const jobs = await q.line(12, { timeoutMs: 1000, maxRetries: 0 });
+			for (const id of jobs) {
+				const { token } = await q.claimOne();
+				q.now += 1000;
+				await q.worker.extendLeases([{ id, token }], LEASE_MS, q.now, BOUNDS);
+				q.now += LEASE_MS;
+				await q.expire();
+			}
+			expect(new Set(await q.states(jobs))).toEqual(new Set(["dead"]));
+			expect((await q.operator.listTasks()).find(({ task }) => task === "a")!.circuitsOpen).toBe(0);
 		});
 
 		it("is rehearsed as it is then done", async q => {

@@ -864,6 +864,18 @@ describe("the store of schema 1", () => {
 		await q.audit();
 	});
 
+	it("is brought here also where a first version of it had another promote_1", async () => {
+		const { address, name, sql, old, migrate } = await older();
+		await sql.unsafe(`DROP FUNCTION ${name}.promote_1(bigint)`);
+		await sql.unsafe(`CREATE FUNCTION ${name}.promote_1(now_ms bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN false; END $$`);
+		await old.submit("acme", "a", T0, { run_at: T0 + MINUTE });
+		await migrate();
+		const q = new Desk((await open(address)).storage);
+		q.now = T0 + MINUTE;
+		expect(await q.finish(await q.claimOne())).toHaveLength(1);
+		await q.audit();
+	});
+
 	it("lets processes of that release go on beside those of this one", async () => {
 		const { address, old, migrate } = await older();
 		await old.submit("acme", "a", T0);
@@ -968,6 +980,23 @@ describe("a migration", () => {
 			await migrated;
 		});
 		expect((await migrate()).missing).toHaveLength(migrations.length - 1);
+	});
+
+	it("waits for whoever is at a view, and lets that one at the tables behind it meanwhile", async () => {
+		const address = schema();
+		const { schema: name } = readAddress(address);
+		const handle = client(address) as unknown as PostgresHandle;
+		await migratePostgres(handle, name, migrations.slice(0, 1), { dryRun: false });
+		let migrated: Promise<unknown> = Promise.resolve();
+		await client(address).begin(async sql => {
+			// Locks the view alone, as a query does for a moment.
+			await sql.unsafe(`COMMENT ON VIEW ${name}.lanes_now IS 'lanes'`);
+			migrated = migratePostgres(handle, name, migrations, { dryRun: false });
+			migrated.catch(() => {});
+			await sleep(50);
+			await sql.unsafe(`SELECT count(*) FROM ${name}.lanes`);
+		});
+		expect(await migrated).toMatchObject({ missing: migrations.slice(1) });
 	});
 
 	it("that adds a column breaks no verb that is on its way meanwhile", async () => {

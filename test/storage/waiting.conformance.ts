@@ -3,7 +3,7 @@
  * open, and why a job was given back.
  */
 import { expect } from "vitest";
-import { CIRCUIT_PROBE_MS, EVENTS_MAX, HOLD_MS_MAX } from "../../lib/job.ts";
+import { CIRCUIT_PROBE_MS, EVENTS_MAX, HOLD_MS_MAX, PROBES_FREE_MAX } from "../../lib/job.ts";
 import { CIRCUITS_MAX, type Claimed } from "../../lib/storage/storage.ts";
 import {
 	createRandom,
@@ -72,6 +72,20 @@ export function waitingConformance({ describe, it, race }: Suite): void {
 			await q.fill(50);
 			expect(await Promise.all([1, 2, 11, 69, 70, 71].map(most => runnable(q, null, most)))).toEqual([1, 2, 11, 69, 70, 70]);
 			expect(await q.tenant().runnable(null, 7, q.now)).toBe(7);
+		});
+
+		it("is not used up by lanes that can give little: of a tenant, or a task, that may start few", async q => {
+			await q.operator.setTask("a", { concurrency: 1 });
+			await q.fill(6, i => ({ tenant: `t${i}` }));
+			await q.fill(5, { task: "b" });
+			expect(await runnable(q, ["a"], 4)).toBe(1);
+			expect(await runnable(q, null, 4)).toBe(4);
+			await q.operator.setLimits("small", { concurrency: 1 });
+			await q.fill(6, i => ({ tenant: "small", task: `few ${i}` }));
+			await q.fill(5, { task: "few 5" });
+			const few = Array.from({ length: 6 }, (_, i) => `few ${i}`);
+			expect(await runnable(q, few.slice(0, 5), 4)).toBe(1);
+			expect(await runnable(q, few, 4)).toBe(4);
 		});
 
 		it("leaves out what the limits of tenants, of their tasks, and of tasks hold", async q => {
@@ -158,7 +172,23 @@ export function waitingConformance({ describe, it, race }: Suite): void {
 	});
 
 	describe("a failure while the circuit is open", () => {
-		it("uses no attempt: a job without retries probes as often as it must, and never is a dead letter by that", async q => {
+		it("uses an attempt once so many claims have used none", async q => {
+			const id = await q.submit({ maxRetries: 1 });
+			for (let i = 0; i < PROBES_FREE_MAX - 3; i++) await q.finish(await q.claimOne(), RELEASE);
+			await q.finish(await q.claimOne(), snooze(MINUTE));
+			await open(q);
+			for (let i = 0; i < 2; i++) await q.finish(await probe(q), failure());
+			expect(await q.get(id)).toMatchObject({ state: "delayed", failures: 0, claims: PROBES_FREE_MAX });
+			await q.finish(await probe(q), failure());
+			expect(await q.get(id)).toMatchObject({ state: "delayed", failures: 1 });
+			expect((await q.history(id)).at(-1)!.data).not.toHaveProperty("circuit");
+			expect((await taskState(q)).circuits).toEqual([{ tenant: "acme", probesAt: q.now + CIRCUIT_PROBE_MS }]);
+			expect(await q.finish(await probe(q), failure())).toMatchObject([{ state: "dead", reason: "retries_exhausted" }]);
+			expect(await q.get(id)).toMatchObject({ failures: 2 });
+			expect((await taskState(q)).circuitsOpen).toBe(1);
+		});
+
+		it("uses no attempt: a job without retries probes again and again", async q => {
 			await open(q);
 			const id = await q.submit({ maxRetries: 0 });
 			for (let i = 0; i < 3; i++) {
@@ -243,9 +273,13 @@ export function waitingConformance({ describe, it, race }: Suite): void {
 		it("is left out of a history that is long: a circuit may be open for days", async q => {
 			await open(q);
 			const id = await q.submit({ maxRetries: 0 });
-			for (let i = 0; i < EVENTS_MAX / 2 + 10; i++) await q.finish(await probe(q), failure());
+			for (let i = 0; i < EVENTS_MAX / 4; i++) {
+				await q.cancel(id);
+				await q.retry(id);
+			}
+			for (let i = 0; i < EVENTS_MAX / 4 + 10; i++) await q.finish(await probe(q), failure());
 			const { seq, claims, failures } = await q.get(id);
-			expect([claims, failures]).toEqual([EVENTS_MAX / 2 + 10, 0]);
+			expect([claims, failures]).toEqual([EVENTS_MAX / 4 + 10, 0]);
 			expect(seq).toBeLessThanOrEqual(EVENTS_MAX + 2);
 			expect((await q.history(id)).map(event => event.seq)).toEqual(Array.from({ length: seq }, (_, i) => i + 1));
 			await q.finish(await probe(q));

@@ -6,13 +6,13 @@ import { type PostgresHandle, type PostgresTransaction, quoted } from "./driver.
 const VERSION_MIN = 140_000;
 
 /**
- * Takes all tables before the first is changed. Who works with the store meanwhile has some of them and waits for others: so these locks are
- * waited for briefly, given up together, and tried for again. A reader that stays, as a backup does, stops nobody but the migration.
+ * Takes all tables and views before the first is changed. Who works with the store meanwhile has some of them and waits for others: so these
+ * locks are waited for briefly, given up together, and tried for again. A reader that stays, as a backup does, stops nobody but the migration.
  */
 const LOCK_TABLES = `
 DO $$
 DECLARE
-  tables text := (SELECT string_agg(oid::regclass::text, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = current_schema::regnamespace AND relkind = 'r');
+  tables text := (SELECT string_agg(oid::regclass::text, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = current_schema::regnamespace AND relkind IN ('r', 'v'));
   before text := current_setting('lock_timeout');
 BEGIN
   IF tables IS NULL THEN RETURN; END IF;

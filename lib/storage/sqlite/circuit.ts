@@ -1,7 +1,7 @@
 /**
  * The circuit of a lane, and its hold: what follows for both from a batch of endings. Attempts that failed in a row, alike, with none done
  * between, are the lane's streak; with enough of them it opens, and the lane is held. When that hold has ended it probes: one job at a time,
- * until one is done. What fails until then uses no attempt. A done in a batch tells more than the failures beside it.
+ * until one is done. What fails until then uses no attempt, up to PROBES_FREE_MAX. A done in a batch tells more than the failures beside it.
  */
 import { CIRCUIT_PROBE_MS, HOLD_MS_MAX } from "../../job.ts";
 import { S } from "../rows.ts";
@@ -56,6 +56,14 @@ export const CIRCUIT = {
 export const WAS_OPEN = {
 	before: "(SELECT circuit FROM lanes WHERE lane_id = j.lane_id)",
 	after: "(SELECT circuit_before FROM lanes WHERE lane_id = j.lane_id)",
+};
+
+/** Where attempts of the lane may have `failed` by timing out elsewhere: that keeps a circuit open that is, and opens none. ?1 is now. */
+export const CIRCUIT_STAYS = {
+	sums: ["max(failed) AS failed"],
+	sets: [
+		`reopen_at = CASE WHEN m.failed AND lanes.circuit = 1 THEN max(coalesce(lanes.reopen_at, 0), ?1 + ${CIRCUIT_PROBE_MS}) ELSE lanes.reopen_at END`,
+	],
 };
 
 /** A SELECT of the places of those that open a circuit: asked before the lanes are counted. @param endings a table of them */

@@ -2,6 +2,7 @@
  * The driver for Cloudflare D1. A batch is sent as a whole and is a transaction there; there is no other. A handle belongs to the
  * request that it came with, so make a driver, and the store over it, for each.
  */
+import { PARAM_BYTES_MAX } from "../fitting.ts";
 import type { Row } from "../rows.ts";
 import { StorageUnavailable } from "../storage.ts";
 import type { Param, SqlDriver, Statement } from "./driver.ts";
@@ -27,12 +28,16 @@ export interface D1Cost {
 	readonly rowsWritten: number;
 }
 
-/** D1 takes 2 MB in a parameter or a row; what is computed of a parameter needs room too. */
-const PARAM_BYTES_MAX = 1_500_000;
-
-/** What D1 says when it is not the statement's fault, and the same one may work in a moment. */
-const PASSING =
-	/network connection lost|connection (?:closed|refused|reset)|object (?:to be )?reset|overloaded|requests queued|exceeded timeout|timed out|transient|internal error|client disconnected|error code: 1\d\d\d|fetch failed/i;
+/** What D1 says when it is not the statement's fault, and the same one may work in a moment; or tomorrow, where a limit of the day is reached. */
+const PASSING = new RegExp(
+	[
+		"network connection lost|connection (?:closed|refused|reset)|object (?:to be )?reset|reset because|overloaded|requests queued|exceeded timeout",
+		"timed out|transient|internal error|client disconnected|error code: 1\\d\\d\\d|fetch failed",
+		"too many (?:api |sub)?requests|SQLITE_BUSY|SQLITE_LOCKED|SQLITE_FULL|database is locked|database or disk is full|exceeded maximum (?:db|account)",
+		"\\bdaily\\b.*\\blimit|\\blimit.*\\b(?:daily|per day)\\b|free[ -]tier.*\\blimit",
+	].join("|"),
+	"i",
+);
 
 /** Round the answer of a rehearsal, in the message that brings it. */
 const BEGIN = "!tickq<";

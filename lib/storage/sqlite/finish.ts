@@ -1,5 +1,5 @@
 /** Ending attempts: the fence, where each job goes from running, and what its history keeps. */
-import { HOLD_MS_MAX } from "../../job.ts";
+import { HOLD_MS_MAX, PROBES_FREE_MAX } from "../../job.ts";
 import { S } from "../rows.ts";
 import type { Ending, LeaseBounds, LeaseExtension, StorageDefaults } from "../storage.ts";
 import { CIRCUIT, CIRCUIT_CLOSES, openers, WAS_OPEN } from "./circuit.ts";
@@ -39,9 +39,11 @@ const endingsWhere = (probes: string): string => `
 SELECT e.key AS place, j.id, j.lane_id, ${S.running} AS was, ${becomesOf(probes)} AS becomes, ${probes} AS probes, ?2 + ${field("delay_ms")} AS due, ${field("outcome")} AS outcome,
   ${field("result")} AS result, ${field("error")} AS error, ${field("fingerprint")} AS fingerprint, ${field("hold")} AS hold,
   ${field("circuit_failures")} AS circuit_failures, ${field("circuit_counts")} AS circuit_counts ${held(elementsOf("?1"))}`;
-/** Where circuits count. What fails while one is open, or as its probe, is called a probe here. */
+/** Where circuits count. What fails while one is open, or as its probe, is called a probe here, as long as that is free (PROBES_FREE_MAX). */
 const withProbes = (wasOpen: string): string =>
-	endingsWhere(`(${field("outcome")} = 'retry' AND ${field("circuit_failures")} IS NOT NULL AND ${wasOpen})`);
+	endingsWhere(
+		`(${field("outcome")} = 'retry' AND ${field("circuit_failures")} IS NOT NULL AND j.claims - j.failures <= ${PROBES_FREE_MAX} AND ${wasOpen})`,
+	);
 /** The same endings, before their lanes are counted and afterwards. */
 const PLAIN = endingsWhere("0");
 const ENDINGS = {
@@ -107,31 +109,36 @@ const afterKeeping = ({ before, after }: (typeof ENDINGS)["plain" | "circuit"]) 
 });
 const AFTER = { plain: afterKeeping(ENDINGS.plain), circuit: afterKeeping(ENDINGS.circuit) };
 
-const toElement = (ending: Ending) => [
+const toElement = (ending: Ending, result: string | null) => [
 	ending.id,
 	ending.token,
 	ending.outcome,
 	"delayMs" in ending ? Math.max(0, Math.round(ending.delayMs)) : null,
-	"result" in ending ? ending.result : null,
+	result,
 	"error" in ending ? (ending.error ?? null) : null,
 	ending.outcome === "retry" || ending.outcome === "failed" ? (ending.fingerprint ?? "unknown") : null,
 	"hold" in ending ? (ending.hold ?? null) : null,
 	"circuitFailures" in ending ? (ending.circuitFailures ?? null) : null,
 	"circuitCounts" in ending ? 0 : 1,
 ];
+/** Results are large, and only what writes them needs them. */
+const withoutResults = (endings: readonly Ending[]): string => JSON.stringify(endings.map(ending => toElement(ending, null)));
+const withResults = (endings: readonly Ending[]): string =>
+	JSON.stringify(endings.map(ending => toElement(ending, "result" in ending ? ending.result : null)));
 
 /**
- * The statements that end attempts, each of which stands once. The rows of the last one are {id, tail, state, reason} of what was accepted;
- * those of the first may tell {job_id, circuit}.
+ * The statements that end attempts, each of which stands once, but for the last: one for each part. The rows of these are {id, tail, state,
+ * reason} of what was accepted; those of the first statement may tell {job_id, circuit}.
  */
-export function finishStatements(endings: readonly Ending[], defaults: StorageDefaults, nowMs: number): Statement[] {
-	const json = JSON.stringify(endings.map(toElement));
+export function finishStatements(parts: readonly (readonly Ending[])[], defaults: StorageDefaults, nowMs: number): Statement[] {
+	const endings = parts.flat();
+	const json = withoutResults(endings);
 	const params = [json, nowMs];
 	if (endings.every(ending => ending.outcome === "done"))
 		return [
 			{ sql: COUNT_DONE, params },
 			{ sql: COUNT_DONE_OF_QUEUE, params: [json] },
-			{ sql: FINISH_DONE, params: [json, nowMs, defaults.keepDoneMs] },
+			...parts.map(part => ({ sql: FINISH_DONE, params: [withResults(part), nowMs, defaults.keepDoneMs] })),
 		];
 	const which = endings.some(ending => "circuitFailures" in ending && ending.circuitFailures !== undefined) ? "circuit" : "plain";
 	const holdsTask = endings.some(ending => "hold" in ending && ending.hold === "task");
@@ -140,7 +147,7 @@ export function finishStatements(endings: readonly Ending[], defaults: StorageDe
 		{ sql: AFTER[which].count, params },
 		{ sql: AFTER[which].countQueue, params },
 		...(holdsTask ? [{ sql: AFTER[which].holdTasks, params }] : []),
-		{ sql: AFTER[which].finish, params: [json, nowMs, defaults.keepDoneMs, defaults.keepDeadMs] },
+		...parts.map(part => ({ sql: AFTER[which].finish, params: [withResults(part), nowMs, defaults.keepDoneMs, defaults.keepDeadMs] })),
 	];
 }
 

@@ -1,5 +1,6 @@
 /** The verbs over a SQL driver: the same texts on better-sqlite3 and on D1. */
 import type { BulkProgress, Engine, EngineLimits, GroupQuery, JobList, RehearsedRows, Submission, SubmitRow } from "../engine.ts";
+import { fitting, groupsOf, textsOfEnding, textsOfJob } from "../fitting.ts";
 import { type Row, S } from "../rows.ts";
 import {
 	type ClaimRequest,
@@ -45,29 +46,6 @@ const NAMED = "FROM json_each(?1) e CROSS JOIN tenants t ON t.name = e.value->>0
 
 const ids = (rows: readonly Row[]): number[] => rows.map(row => row.id);
 
-/** In order, as many together as surely fit one JSON parameter: a character of a text becomes three bytes of it at most. */
-function fitting<T>(
-	items: readonly T[],
-	textsOf: (item: T) => readonly (string | undefined)[],
-	bytesMax: number | undefined,
-): readonly (readonly T[])[] {
-	if (bytesMax === undefined) return items.length === 0 ? [] : [items];
-	const parts: T[][] = [];
-	let bytes = bytesMax;
-	for (const item of items) {
-		const own = textsOf(item).reduce((sum, text) => sum + 3 * (text?.length ?? 0), 1000);
-		bytes += own;
-		if (bytes > bytesMax) {
-			parts.push([]);
-			bytes = own;
-		}
-		parts.at(-1)!.push(item);
-	}
-	return parts;
-}
-
-const textsOf = (ending: Ending) => ["result" in ending ? ending.result : undefined, "error" in ending ? ending.error : undefined];
-
 export class SqliteEngine implements Engine {
 	readonly submitRowsMax = 500;
 	readonly #driver: SqlDriver;
@@ -106,7 +84,7 @@ export class SqliteEngine implements Engine {
 		});
 	}
 	#fitting(rows: readonly SubmitRow[]): readonly (readonly SubmitRow[])[] {
-		return fitting(rows, ({ job }) => [job.payload, job.key, ...(job.tags ?? [])], this.#driver.paramBytesMax);
+		return fitting(rows, ({ job }) => textsOfJob(job), this.#driver.paramBytesMax);
 	}
 
 	tenantNamed(name: string): Promise<Row | undefined> {
@@ -221,9 +199,10 @@ export class SqliteEngine implements Engine {
 		const statements = this.#fitting(followUps).flatMap(part => submitStatements(part, nowMs).statements);
 		const answers: number[] = [];
 		const written: number[] = [];
-		for (const part of fitting(endings, textsOf, this.#driver.paramBytesMax)) {
+		for (const parts of groupsOf(endings, this.#driver.paramBytesMax)) {
 			written.push(statements.length);
-			answers.push(statements.push(...finishStatements(part, defaults, nowMs)) - 1);
+			const length = statements.push(...finishStatements(parts, defaults, nowMs));
+			for (let i = length - parts.length; i < length; i++) answers.push(i);
 		}
 		const rows = await this.#driver.batch(statements);
 		const opened = new Set(written.flatMap(events => rows[events]!.filter(row => row.circuit === "opened").map(row => row.job_id)));
@@ -234,7 +213,7 @@ export class SqliteEngine implements Engine {
 		return [...accepted, ...(await this.#driver.all(endedStatement(endings.filter(({ id }) => !taken.has(id)))))];
 	}
 	async refuse(endings: readonly Ending[], nowMs: number): Promise<void> {
-		for (const part of fitting(endings, textsOf, this.#driver.paramBytesMax)) await this.#driver.batch(refuseStatements(part, nowMs));
+		for (const part of fitting(endings, textsOfEnding, this.#driver.paramBytesMax)) await this.#driver.batch(refuseStatements(part, nowMs));
 	}
 	async #sweep(statements: Statement[]): Promise<Row[]> {
 		return (await this.#driver.batch(statements)).flat();

@@ -1,31 +1,38 @@
 /** What a tick does beside claiming: lost leases, missed start deadlines, old jobs. Every sweep is bounded per call. */
-import { LEASE_LOST_FINGERPRINT, LOSSES_MAX, TIMED_OUT_FINGERPRINT } from "../../job.ts";
+import { LEASE_LOST_FINGERPRINT, LOSSES_MAX, PROBES_FREE_MAX, TIMED_OUT_FINGERPRINT } from "../../job.ts";
 import { S } from "../rows.ts";
 import type { StorageDefaults } from "../storage.ts";
+import { CIRCUIT_STAYS } from "./circuit.ts";
 import type { Statement } from "./driver.ts";
 import { IS_LEFT_OUT, keepAttempt } from "./history.ts";
-import { counting, ordOf } from "./moves.ts";
+import { counting, countMoves, countQueue, ordOf } from "./moves.ts";
 import { IS_TOLD } from "./webhooks.ts";
 
+/** An attempt that was overdue: no attempt is used while the circuit is open, as with any other failure (lib/storage/sqlite/finish.ts). */
+const PROBES = `(overdue AND cancel_requested_at IS NULL AND claims - failures <= ${PROBES_FREE_MAX}
+  AND (SELECT circuit FROM lanes WHERE lane_id = jobs.lane_id) = 1)`;
 /** An attempt that was overdue has failed: its worker was there. The wait doubles; what hung has waited for long, and needs no more jitter. */
 const LOST = `
-SELECT id, tail, lane_id, ${S.running} AS was, overdue AND cancel_requested_at IS NULL AS failed, ?1 + min(300000, 2000 << min(failures, 8)) AS due,
-  CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN overdue THEN CASE WHEN failures < max_retries THEN ${S.delayed} ELSE ${S.dead} END
+SELECT id, tail, lane_id, ${S.running} AS was, overdue AND cancel_requested_at IS NULL AS failed, ${PROBES} AS probes, ?1 + min(300000, 2000 << min(failures, 8)) AS due,
+  CASE WHEN cancel_requested_at IS NOT NULL THEN ${S.cancelled} WHEN overdue THEN CASE WHEN failures < max_retries OR ${PROBES} THEN ${S.delayed} ELSE ${S.dead} END
     WHEN losses + 1 < ${LOSSES_MAX} THEN ${S.ready} ELSE ${S.dead} END AS becomes,
   json_object('message', 'timed out after ' || CAST(?1 - started_at AS INTEGER) || ' ms', 'attempt', failures + 1, 'fingerprint', '${TIMED_OUT_FINGERPRINT}') AS timed_out
 FROM jobs WHERE state = ${S.running} AND lease_until <= +?1 ORDER BY lease_until LIMIT +?2`;
 const LOST_REASON = `CASE becomes WHEN ${S.dead} THEN CASE WHEN failed THEN 'retries_exhausted' ELSE 'lease_lost' END WHEN ${S.cancelled} THEN 'requested' END`;
-const countLost = counting(LOST, ["running", "ready", "delayed", "dead", "cancelled"]);
+const LOST_STATES = ["running", "ready", "delayed", "dead", "cancelled"] as const;
+const COUNT_LOST = countMoves(LOST, LOST_STATES, CIRCUIT_STAYS);
+const COUNT_LOST_OF_QUEUE = countQueue(LOST, LOST_STATES);
 const KEEP_LOST = keepAttempt(
 	`SELECT id, becomes, CASE becomes WHEN ${S.ready} THEN 'lost' WHEN ${S.delayed} THEN 'retry' END AS kind,
-  CASE becomes WHEN ${S.delayed} THEN json_object('run_at', due, 'error', json(timed_out)) END AS data FROM (${LOST})`,
+  CASE WHEN probes THEN json_object('run_at', due, 'error', json(timed_out), 'circuit', 'probe')
+    WHEN becomes = ${S.delayed} THEN json_object('run_at', due, 'error', json(timed_out)) END AS data FROM (${LOST})`,
 	"?1",
 );
 /** One that failed before keeps the error of that attempt. */
 const LOST_ERROR = "json_object('message', 'its worker went away three times in a row', 'attempt', failures + 1)";
 const EXPIRE_LEASES = `
-UPDATE jobs SET state = x.becomes, seq = seq + CASE WHEN x.becomes = ${S.ready} AND ${IS_LEFT_OUT("jobs", "x")} THEN -1 ELSE 1 END,
-  failures = failures + x.failed, losses = CASE WHEN x.failed THEN 0 ELSE losses + 1 END, overdue = 0, lease_until = NULL, token = NULL,
+UPDATE jobs SET state = x.becomes, seq = seq + CASE WHEN (x.becomes = ${S.ready} OR x.probes) AND ${IS_LEFT_OUT("jobs", "x")} THEN -1 ELSE 1 END,
+  failures = failures + (x.failed AND NOT x.probes), losses = CASE WHEN x.failed THEN 0 ELSE losses + 1 END, overdue = 0, lease_until = NULL, token = NULL,
   reason = ${LOST_REASON.replaceAll(/becomes|failed/g, "x.$&")},
   fingerprint = CASE WHEN x.failed THEN '${TIMED_OUT_FINGERPRINT}' WHEN x.becomes = ${S.dead} THEN '${LEASE_LOST_FINGERPRINT}' ELSE fingerprint END,
   error = CASE WHEN x.failed THEN x.timed_out WHEN x.becomes = ${S.dead} THEN coalesce(error, ${LOST_ERROR}) ELSE error END,
@@ -44,7 +51,8 @@ export const lostStatement = (limit: number, nowMs: number): Statement => ({
 
 /** The rows of the last statement are {id, tail, state, reason} of the leases taken back. */
 export const expireLeasesStatements = (limit: number, defaults: StorageDefaults, nowMs: number): Statement[] => [
-	...countLost([nowMs, limit]),
+	{ sql: COUNT_LOST, params: [nowMs, limit] },
+	{ sql: COUNT_LOST_OF_QUEUE, params: [nowMs, limit] },
 	{ sql: KEEP_LOST, params: [nowMs, limit] },
 	{ sql: EXPIRE_LEASES, params: [nowMs, limit, defaults.keepDoneMs, defaults.keepDeadMs] },
 ];

@@ -258,7 +258,9 @@ END $$;
 
 -- Makes delayed jobs ready that are due, and opens lanes that have waited long enough: of at most 64 lanes, the longest due first, at most
 -- 32 jobs each.
-CREATE OR REPLACE FUNCTION promote_1(now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- What it answers was another thing in the first stores of schema 1.
+DROP FUNCTION IF EXISTS promote_1(bigint);
+CREATE FUNCTION promote_1(now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   lane_ids bigint[];
   moves move_1[];
@@ -394,7 +396,8 @@ BEGIN
 END $$;
 
 -- Ends attempts whose lease is still held by that token. One that fails while the circuit of its lane is open, or probes, uses no attempt where
--- circuits count: its job waits again, however often it has failed. Answers what became of these, the moves, and those that failed. Answers `rest` of
+-- circuits count: its job waits again, however often it has failed, while no more than 100 of its claims used none (PROBES_FREE_MAX in
+-- lib/job.ts). Answers what became of these, the moves, and those that failed. Answers `rest` of
 -- every other ending that was looked at: what its job is now, where the same token had ended it before, else no state. The others belong to
 -- tenants that are busy and are sent again. When all are, an answer with i = -1 names, as id, a tenant to wait for.
 CREATE FUNCTION end_attempts_2(endings jsonb, ids bigint[], follow_ups jsonb, keep_done bigint, keep_dead bigint, now_ms bigint, wait_for bigint,
@@ -441,7 +444,7 @@ BEGIN
       hold text, circuit_failures int, circuit_counts boolean)
     CROSS JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = e.id OFFSET 0) j
     CROSS JOIN LATERAL (
-      SELECT CASE WHEN e.outcome = 'retry' AND e.circuit_failures IS NOT NULL
+      SELECT CASE WHEN e.outcome = 'retry' AND e.circuit_failures IS NOT NULL AND j.claims - j.failures <= 100
         THEN coalesce((SELECT l.circuit = 1 FROM lanes_now l WHERE l.lane_id = j.lane_id), false) ELSE false END AS probes OFFSET 0) p
     WHERE j.state = 3 AND j.token = e.token AND e.id = ANY(seen)),
   -- What the row is about to forget: its claim, unless the history has it already, and the end of that attempt.
@@ -694,7 +697,8 @@ END $$;
 -- Sweeps -----------------------------------------------------------------------------------------------------------------------------
 
 -- As it was, but that a dead letter says what went wrong; and an attempt that was overdue has failed: its worker was there. The wait doubles.
--- What hung has waited for long, and needs no more jitter. A loss is left out of a history that is long, as in end_attempts_2.
+-- What hung has waited for long, and needs no more jitter. It opens no circuit, but while one is open it uses no attempt and keeps it open.
+-- What comes to nothing is left out of a history that is long, as in end_attempts_2.
 CREATE OR REPLACE FUNCTION expire_1(most int, losses_max int, keep_done bigint, keep_dead bigint, now_ms bigint) RETURNS SETOF moved_1 LANGUAGE plpgsql AS $$
 DECLARE
   due bigint[];
@@ -703,28 +707,34 @@ DECLARE
   answer moved_1[];
   moves move_1[];
   keyed bigint[];
+  hung bigint[];
 BEGIN
   SELECT array_agg(d.id), array_agg(DISTINCT d.tenant_id) INTO due, wanted
   FROM (SELECT id, tenant_id FROM jobs WHERE state = 3 AND lease_until <= now_ms ORDER BY lease_until, id LIMIT most) d;
   IF due IS NULL THEN RETURN; END IF;
   ours := lock_tenants_1(wanted);
   WITH x AS MATERIALIZED (
-    SELECT id, tenant_id, seq, started_at, worker, failures, overdue = 1 AND cancel_requested_at IS NULL AS failed,
+    SELECT id, tenant_id, seq, started_at, worker, failures, overdue = 1 AND cancel_requested_at IS NULL AS failed, p.probes,
       now_ms + least(300000, 2000 << least(failures, 8)) AS next_at,
       json_build_object('message', 'timed out after ' || now_ms - started_at || ' ms', 'attempt', failures + 1, 'fingerprint', 'timed_out') AS timed_out,
-      cancel_requested_at IS NULL AND overdue = 0 AND losses + 1 < losses_max AND seq > 200
+      (cancel_requested_at IS NULL AND overdue = 0 AND losses + 1 < losses_max OR p.probes) AND seq > 200
         AND NOT EXISTS (SELECT 1 FROM job_events h WHERE h.job_id = j.id AND h.seq = j.seq) AS left_out,
-      CASE WHEN cancel_requested_at IS NOT NULL THEN 7 WHEN overdue = 1 THEN CASE WHEN failures < max_retries THEN 1 ELSE 6 END
+      CASE WHEN cancel_requested_at IS NOT NULL THEN 7 WHEN overdue = 1 THEN CASE WHEN failures < max_retries OR p.probes THEN 1 ELSE 6 END
         WHEN losses + 1 < losses_max THEN 2 ELSE 6 END AS becomes
-    FROM (SELECT * FROM jobs WHERE id = ANY(due) OFFSET 0) j WHERE tenant_id = ANY(ours) AND state = 3 AND lease_until <= now_ms),
+    FROM (SELECT * FROM jobs WHERE id = ANY(due) OFFSET 0) j
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN j.overdue = 1 AND j.cancel_requested_at IS NULL AND j.claims - j.failures <= 100
+        THEN coalesce((SELECT l.circuit = 1 FROM lanes_now l WHERE l.lane_id = j.lane_id), false) ELSE false END AS probes OFFSET 0) p
+    WHERE tenant_id = ANY(ours) AND state = 3 AND lease_until <= now_ms),
   kept AS (
     INSERT INTO job_events (job_id, seq, at, kind, data)
     SELECT id, seq, started_at, 'claimed', json_build_object('worker', worker, 'attempt', failures + 1)::text FROM x WHERE becomes < 3 AND NOT left_out
     UNION ALL SELECT id, seq + 1, now_ms, CASE becomes WHEN 2 THEN 'lost' ELSE 'retry' END,
-      CASE becomes WHEN 1 THEN json_build_object('run_at', next_at, 'error', timed_out)::text END FROM x WHERE becomes < 3 AND NOT left_out
+      CASE WHEN probes THEN json_build_object('run_at', next_at, 'error', timed_out, 'circuit', 'probe')
+        WHEN becomes = 1 THEN json_build_object('run_at', next_at, 'error', timed_out) END::text FROM x WHERE becomes < 3 AND NOT left_out
     ON CONFLICT DO NOTHING),
   u AS (
-    UPDATE jobs SET state = x.becomes, seq = jobs.seq + CASE WHEN x.left_out THEN -1 ELSE 1 END, failures = jobs.failures + x.failed::int,
+    UPDATE jobs SET state = x.becomes, seq = jobs.seq + CASE WHEN x.left_out THEN -1 ELSE 1 END, failures = jobs.failures + (x.failed AND NOT x.probes)::int,
       losses = CASE WHEN x.failed THEN 0 ELSE jobs.losses + 1 END, overdue = 0, lease_until = NULL, token = NULL,
       reason = CASE WHEN x.becomes = 6 AND x.failed THEN 'retries_exhausted' WHEN x.becomes = 6 THEN 'lease_lost' WHEN x.becomes = 7 THEN 'requested' END,
       fingerprint = CASE WHEN x.failed THEN 'timed_out' WHEN x.becomes = 6 THEN 'lease_lost' ELSE jobs.fingerprint END,
@@ -735,12 +745,19 @@ BEGIN
       completed_at = CASE WHEN x.becomes > 3 THEN now_ms END,
       expires_at = CASE WHEN x.becomes > 3 THEN expires_1(x.becomes, t, keep_done, keep_dead, now_ms) END
     FROM x JOIN tenants t ON t.tenant_id = x.tenant_id WHERE jobs.id = x.id
-    RETURNING jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.ord, jobs.run_at, jobs.queue_key)
+    RETURNING jobs.id, jobs.tail, jobs.state, jobs.reason, jobs.lane_id, jobs.ord, jobs.run_at, jobs.queue_key, x.failed)
   SELECT array_agg((u.id, u.tail, u.state, u.reason)::moved_1), array_agg((u.lane_id, 3, u.state, u.ord, u.run_at)::move_1),
-    array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.state > 3)
-  INTO answer, moves, keyed FROM u;
+    array_agg(u.id) FILTER (WHERE u.queue_key IS NOT NULL AND u.state > 3), array_agg(DISTINCT u.lane_id) FILTER (WHERE u.failed)
+  INTO answer, moves, keyed, hung FROM u;
   IF keyed IS NOT NULL THEN moves := moves || pass_keys_1(keyed, now_ms); END IF;
   PERFORM count_moves_1(moves);
+  IF hung IS NOT NULL THEN
+    UPDATE lane_state SET writes = l.writes + 1, gen = (l.writes + 1) / 4, reopen_at = l.opens_at, held = held_2(l.held, l.running, l.may_run, l.opens_at),
+      next_due = least(l.opens_at, (SELECT j.run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.state = 1 ORDER BY j.run_at LIMIT 1))
+    FROM unnest(hung) u(id) CROSS JOIN LATERAL (
+      SELECT *, greatest(reopen_at, now_ms + 60000) AS opens_at FROM lanes_now WHERE lane_id = u.id AND circuit = 1) l
+    WHERE lane_state.ctid = l.place;
+  END IF;
   RETURN QUERY SELECT * FROM unnest(answer);
 END $$;
 
