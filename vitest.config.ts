@@ -6,7 +6,7 @@ export default defineConfig({
 		globalSetup: "test/support/postgresSetup.ts",
 		sequence: { shuffle: true },
 		testTimeout: 30_000,
-		// Many files wait for processes and databases, so that two do not get into each other's way on two cores.
-		maxWorkers: 2,
+		// One more than the two cores that are to be had at least: many files wait for processes and databases.
+		maxWorkers: 3,
 	},
 });
