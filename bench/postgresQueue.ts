@@ -1,10 +1,10 @@
 /** A queue in a schema of its own on the measured server, put together as the emulator does it. */
 import postgres from "postgres";
-import { nodeClock, nodeDeps, storageDefaults } from "../emulator/nodeDeps.ts";
+import { nodeClock, nodeDeps } from "../emulator/nodeDeps.ts";
 import { openPostgres } from "../emulator/openPostgres.ts";
 import { readAddress } from "../emulator/postgresPool.ts";
 import { readSettings } from "../emulator/settings.ts";
-import type { Config } from "../lib/config.ts";
+import { type Config, storageDefaults } from "../lib/config.ts";
 import type { Deps } from "../lib/context.ts";
 import { createLog, type LogRecord } from "../lib/log.ts";
 import { PostgresDriver, type PostgresHandle } from "../lib/storage/postgres/driver.ts";
@@ -57,7 +57,7 @@ export async function openPostgresQueue(
 ): Promise<PostgresQueue> {
 	const address = addressOf(url, schema, pool);
 	const settings = whole(address, config);
-	const { storage, hear } = await openPostgres(address, storageDefaults(settings), Object.keys(tasks));
+	const { storage, hear } = await openPostgres(address, storageDefaults(settings.config), Object.keys(tasks));
 	const deps = nodeDeps(settings, storage, tasks, createLog(onTrouble, nodeClock.now, "warn"));
 	return { storage, deps, tickDeps: { ...deps, store: storage.worker }, hear };
 }
@@ -65,7 +65,7 @@ export async function openPostgresQueue(
 /** The storage alone, over one connection that does not wait for the disk at a commit, so that this wait hides nothing. */
 export async function openUnsynced(url: string, schema: string, tasks: readonly string[]): Promise<Storage> {
 	const address = addressOf(url, schema);
-	const { storage } = await openPostgres(address, storageDefaults(whole(address, {})), tasks);
+	const { storage } = await openPostgres(address, storageDefaults(whole(address, {}).config), tasks);
 	await storage.close();
 	const sql = postgres(readAddress(address).url.href, {
 		max: 1,
@@ -75,7 +75,7 @@ export async function openUnsynced(url: string, schema: string, tasks: readonly 
 		types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
 	});
 	const driver = new PostgresDriver(sql as unknown as PostgresHandle, { schema, defer: setImmediate });
-	return openStore(new PostgresEngine(driver), storageDefaults(whole(address, {})), tasks);
+	return openStore(new PostgresEngine(driver), storageDefaults(whole(address, {}).config), tasks);
 }
 
 let drawn = 0;

@@ -1,10 +1,10 @@
 /** A queue on a file in the scratch folder, put together as the emulator does it. */
 import { rmSync } from "node:fs";
 import type Database from "better-sqlite3";
-import { nodeClock, nodeDeps, storageDefaults } from "../emulator/nodeDeps.ts";
+import { nodeClock, nodeDeps } from "../emulator/nodeDeps.ts";
 import { openStorage } from "../emulator/openStorage.ts";
 import { readSettings } from "../emulator/settings.ts";
-import type { Config } from "../lib/config.ts";
+import { type Config, storageDefaults } from "../lib/config.ts";
 import type { Deps } from "../lib/context.ts";
 import { createLog, type LogRecord } from "../lib/log.ts";
 import type { Storage } from "../lib/storage/storage.ts";
@@ -32,7 +32,7 @@ export const noopTasks = (names: readonly string[]): TaskRegistry => Object.from
 export async function openQueue(file: string, tasks: TaskRegistry, config: Partial<Config> = {}): Promise<BenchQueue> {
 	const { settings } = readSettings(["--database", file], {});
 	const whole = { ...settings, config: { ...settings.config, ...config } };
-	const { storage, database } = await openStorage(file, storageDefaults(whole), Object.keys(tasks));
+	const { storage, database } = await openStorage(file, storageDefaults(whole.config), Object.keys(tasks));
 	// A queue that has something to complain of is not what is measured: the run ends, whoever waits for what.
 	const complain = (record: LogRecord): void =>
 		queueMicrotask(() => {

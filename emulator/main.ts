@@ -5,6 +5,7 @@
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { functions } from "../functions/all.ts";
+import { storageDefaults } from "../lib/config.ts";
 import type { Deps } from "../lib/context.ts";
 import { createLog, LOG_LEVELS, type LogLevel, messageOf } from "../lib/log.ts";
 import { startAttempt } from "../lib/runJob.ts";
@@ -13,7 +14,7 @@ import { tasksToRun } from "../lib/tick.ts";
 import { greeting } from "./greeting.ts";
 import { loadTasks, TASKS_INDEX, unregistered, watchTasks } from "./loadTasks.ts";
 import { type Loop, startLoop } from "./loop.ts";
-import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
+import { nodeClock, nodeDeps, storageMistake } from "./nodeDeps.ts";
 import { openDatabase } from "./openDatabase.ts";
 import { outputTo } from "./output.ts";
 import { catchStrays, endByError, startTraced, traced } from "./pool/origins.ts";
@@ -147,7 +148,7 @@ export async function main(program: Program, args: readonly string[]): Promise<v
 	const says = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(settings.logLevel);
 	const log = createLog(record => output.log(record), nodeClock.now, settings.logLevel);
 
-	const opened = await openDatabase(settings.database, storageDefaults(settings), Object.keys(tasks), {
+	const opened = await openDatabase(settings.database, storageDefaults(settings.config), Object.keys(tasks), {
 		migrate: settings.migrate,
 		waitMs: program.waitMs,
 		say: line => log.warn(line.replaceAll(settings.database, name)),

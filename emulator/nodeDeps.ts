@@ -5,7 +5,7 @@ import { Announcements, Bell, type Deps, Slots } from "../lib/context.ts";
 import type { Log } from "../lib/log.ts";
 import { messageOf } from "../lib/log.ts";
 import { SchemaTooNew, SchemaTooOld } from "../lib/storage/migrate.ts";
-import type { Storage, StorageDefaults } from "../lib/storage/storage.ts";
+import type { Storage } from "../lib/storage/storage.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import { createFetchOutside } from "./fetchOutside.ts";
 import { workerName } from "./recover.ts";
@@ -35,13 +35,6 @@ export function nodeDeps(settings: Settings, storage: Storage, tasks: TaskRegist
 		ticks: { lastTickAt: null, nextWakeAt: null },
 	};
 }
-
-export const storageDefaults = ({ config }: Settings): StorageDefaults => ({
-	concurrency: config.tenantConcurrency,
-	backlog: config.tenantBacklog,
-	keepDoneMs: config.keepDoneMs,
-	keepDeadMs: config.keepDeadMs,
-});
 
 /** The code that the system, SQLite or PostgreSQL gave an error, or those that it came from. */
 function codeOf(error: unknown): string {

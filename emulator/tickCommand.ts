@@ -1,12 +1,13 @@
 /** `npm run tick`: one tick by hand on the database itself, for debugging; with --dry-run what it would do. */
 import { existsSync } from "node:fs";
 import { functions } from "../functions/all.ts";
+import { storageDefaults } from "../lib/config.ts";
 import { createLog, messageOf } from "../lib/log.ts";
 import type { Held } from "../lib/storage/storage.ts";
 import type { TaskRegistry } from "../lib/task.ts";
 import type { TickReport } from "../lib/tick.ts";
 import { loadTasks } from "./loadTasks.ts";
-import { nodeClock, nodeDeps, storageDefaults, storageMistake } from "./nodeDeps.ts";
+import { nodeClock, nodeDeps, storageMistake } from "./nodeDeps.ts";
 import { openDatabase } from "./openDatabase.ts";
 import type { Opened } from "./openPostgres.ts";
 import { durationText, textOutput } from "./output.ts";
@@ -71,7 +72,7 @@ export async function tickCommand(args: readonly string[]): Promise<number> {
 	const migrate = settings.migrate && !on.has("dry-run");
 	let opened: Opened;
 	try {
-		opened = await openDatabase(settings.database, storageDefaults(settings), Object.keys(tasks), { migrate, say });
+		opened = await openDatabase(settings.database, storageDefaults(settings.config), Object.keys(tasks), { migrate, say });
 	} catch (error) {
 		process.stderr.write(mistakesText([storageMistake(error, settings.database)]));
 		return 2;

@@ -1,4 +1,5 @@
 /** What can be set, with its unit last in the name, its default, and its bounds. Roots fill it from flags, environment or bindings. */
+import type { StorageDefaults } from "./storage/storage.ts";
 
 export interface Config {
 	/** A lease ends by itself after this; held ones are extended three times as often. */
@@ -103,3 +104,11 @@ export const variableOf = (name: keyof Config): string => `TICKQ_${name.replaceA
 /** Jobs that a process runs at once before it has more workers than the least. */
 export const slotsOf = ({ workersMin, tasksPerWorker }: Pick<Config, "workersMin" | "tasksPerWorker">): number =>
 	workersMin * tasksPerWorker;
+
+/** What the store holds for tenants without limits of their own, and how long it keeps what has ended. */
+export const storageDefaults = (config: Config): StorageDefaults => ({
+	concurrency: config.tenantConcurrency,
+	backlog: config.tenantBacklog,
+	keepDoneMs: config.keepDoneMs,
+	keepDeadMs: config.keepDeadMs,
+});

@@ -6,13 +6,12 @@
 import type { Context } from "hono";
 import { systemClock, systemRandom } from "../../lib/clock.ts";
 import { compose, type Functions } from "../../lib/compose.ts";
-import { type Config, slotsOf } from "../../lib/config.ts";
+import { type Config, slotsOf, storageDefaults } from "../../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots, type TickStatus } from "../../lib/context.ts";
 import { createLog, messageOf } from "../../lib/log.ts";
 import { Problem, problemResponse } from "../../lib/problem.ts";
 import type { Engine } from "../../lib/storage/engine.ts";
 import { Names } from "../../lib/storage/names.ts";
-import type { StorageDefaults } from "../../lib/storage/storage.ts";
 import { storeOver } from "../../lib/storage/store.ts";
 import type { TaskRegistry } from "../../lib/task.ts";
 import { STATEMENTS_LEAST, startTick, type TickTrigger } from "../../lib/tick.ts";
@@ -74,7 +73,7 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 		const engine = open(env);
 		const wake = new Bell();
 		const deps: Deps = {
-			storage: storeOver(engine, defaultsOf(config), names),
+			storage: storeOver(engine, storageDefaults(config), names),
 			clock,
 			random,
 			log,
@@ -103,7 +102,7 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 			if (!/has no tables yet|has schema/.test(says)) throw error;
 			throw new Problem("not_ready", `The store cannot be used: ${says}. They are applied by: ${migrate}`);
 		});
-		await engine.setDefaults(defaultsOf(deps.config));
+		await engine.setDefaults(storageDefaults(deps.config));
 		checked = true;
 	}
 
@@ -209,10 +208,3 @@ export function createWorker<Env extends WorkerEnv>({ functions, tasks, open, ow
 		}, clock.now),
 	};
 }
-
-const defaultsOf = (config: Config): StorageDefaults => ({
-	concurrency: config.tenantConcurrency,
-	backlog: config.tenantBacklog,
-	keepDoneMs: config.keepDoneMs,
-	keepDeadMs: config.keepDeadMs,
-});

@@ -4,22 +4,16 @@ import { openStorage } from "../../emulator/openStorage.ts";
 import { functions } from "../../functions/all.ts";
 import { tasks as shippedTasks } from "../../functions/tasks/index.ts";
 import type { Clock, Random } from "../../lib/clock.ts";
-import { CONFIG_DEFAULT, type Config, slotsOf } from "../../lib/config.ts";
+import { CONFIG_DEFAULT, type Config, slotsOf, storageDefaults } from "../../lib/config.ts";
 import { Announcements, Bell, type Deps, Slots } from "../../lib/context.ts";
 import type { OperationName } from "../../lib/contract.ts";
 import { createLog, type LogRecord } from "../../lib/log.ts";
-import type { StorageDefaults } from "../../lib/storage/storage.ts";
 import type { TaskRegistry } from "../../lib/task.ts";
 
 /** 2026-01-01T00:00:00Z */
 export const START_MS = Date.UTC(2026, 0, 1);
 
-export const STORAGE_DEFAULTS: StorageDefaults = {
-	concurrency: CONFIG_DEFAULT.tenantConcurrency,
-	backlog: CONFIG_DEFAULT.tenantBacklog,
-	keepDoneMs: CONFIG_DEFAULT.keepDoneMs,
-	keepDeadMs: CONFIG_DEFAULT.keepDeadMs,
-};
+export const STORAGE_DEFAULTS = storageDefaults(CONFIG_DEFAULT);
 
 export interface TestClock extends Clock {
 	/** Moves time on and runs the timers that come due, in order; lets everything that follows from each happen. */
@@ -104,7 +98,7 @@ export interface HarnessOptions {
 /** A whole queue in memory. `close()` recounts the store and fails the test when anything does not add up. */
 export async function createHarness({ tasks = shippedTasks, config = {}, fraction }: HarnessOptions = {}): Promise<Harness> {
 	const whole = { ...CONFIG_DEFAULT, ...config };
-	const defaults = { ...STORAGE_DEFAULTS, concurrency: whole.tenantConcurrency, backlog: whole.tenantBacklog };
+	const defaults = storageDefaults(whole);
 	const { storage } = await openStorage(":memory:", defaults, Object.keys(tasks));
 	const clock = createTestClock();
 	const logs: LogRecord[] = [];
